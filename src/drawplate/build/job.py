@@ -1,0 +1,139 @@
+"""One job of a build, as a script sees it: a JSON file with the stage's config and key."""
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json, write_json
+from drawplate.artifacts.manifest import peak_rss_bytes, write_manifest
+from drawplate.errors import DrawplateError, one_line_errors
+
+STAMP = ".key"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one run of one stage has to make.
+
+    `config` is plain data, already checked. `key` holds every part that decides staleness and
+    `digest` is the hash of it; the finished folder carries it as the name of its stamp.
+    """
+
+    stage: str
+    name: str
+    model: str
+    config: dict[str, Any]
+    key: dict[str, Any]
+    digest: str
+    packages: list[str]
+    threads: int
+    failure: str
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        """The job a file describes.
+
+        Raises:
+            DrawplateError: If the file is missing or is not a job.
+        """
+        value = read_json(path)
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise DrawplateError(
+                f"{path} does not describe a job", f"use a file of .drawplate/plan/ ({error})"
+            ) from None
+
+    def tools(self) -> dict[str, str]:
+        """Versions of the packages this stage runs on, as installed."""
+        return {name: metadata.version(name) for name in self.packages}
+
+
+def command_line() -> str:
+    """The command that runs now, to be pasted into a shell at the repository's root."""
+    root = Path.cwd()
+    words = ["python", *sys.argv]
+    return shlex.join(
+        os.path.relpath(w, root) if w.startswith(str(root) + os.sep) else w for w in words
+    )
+
+
+def stamp(folder: Path, job: Job) -> None:
+    """Mark a folder as finished under the job's key. The last thing written into it."""
+    (folder / f"{job.digest}{STAMP}").touch()
+
+
+def finish_artifact(
+    folder: Path,
+    job: Job,
+    *,
+    kind: str,
+    parent: dict[str, str] | None,
+    format: dict[str, Any] | None,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write manifest and stamp of a checkpoint or engine into its finished (scratch) folder."""
+    write_manifest(
+        folder,
+        kind=kind,
+        name=job.name,
+        parent=parent,
+        step={"kind": job.stage, "config": job.config},
+        key=job.key,
+        tools=job.tools(),
+        command=command_line(),
+        format=format,
+        started=job.started,
+        extra=extra,
+    )
+    stamp(folder, job)
+
+
+def finish_measurement(folder: Path, job: Job, result: dict[str, Any]) -> None:
+    """Write `<stage>.json` (result with its key, tools, command, cost) and the stamp."""
+    write_json(
+        folder / f"{job.stage}.json",
+        {
+            "stage": job.stage,
+            "name": job.name,
+            "key": job.key,
+            "tools": job.tools(),
+            "command": command_line(),
+            "seconds": round(time.monotonic() - job.started, 3),
+            "peak_rss_bytes": peak_rss_bytes(),
+            "result": result,
+        },
+    )
+    stamp(folder, job)
+
+
+def read_measurement(folder: Path, stage: str) -> dict[str, Any]:
+    """The `result` that a measuring stage left in its folder."""
+    result: dict[str, Any] = read_json(folder / f"{stage}.json")["result"]
+    return result
+
+
+def run(job: Job, work: Callable[[], None]) -> None:
+    """Run a job's work; leave the reason where the report finds it if it fails.
+
+    The failure file is deleted on success, so it always speaks of the last attempt.
+    """
+    failure = Path(job.failure)
+    with one_line_errors():
+        try:
+            work()
+        except Exception as error:
+            reason = str(error) if isinstance(error, DrawplateError) else repr(error)
+            record = {"stage": job.stage, "name": job.name, "key": job.digest, "reason": reason}
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(json.dumps(record) + "\n")
+            raise
+    failure.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Checkpoints in Hugging Face format, read and written tensor by tensor."""

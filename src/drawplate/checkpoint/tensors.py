@@ -1,0 +1,39 @@
+"""What a quantized weight is, independent of the file it is stored in."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedTensor:
+    """A weight on an integer grid with one scale and zero point for each group of columns.
+
+    `weight[o, i] = (codes[o, i] - zero_points[o, i // g]) * scales[o, i // g]`, g = group_size.
+
+    Attributes:
+        codes: Unsigned integers below `2**bits`, uint8 of shape [out_features, in_features].
+        scales: float32 of shape [out_features, in_features / group_size].
+        zero_points: uint8, shape of `scales`; all `2**(bits - 1)` for a symmetric grid.
+        bits: 4 or 8.
+        group_size: Columns that share a scale; divides in_features.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    zero_points: Tensor
+    bits: int
+    group_size: int
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether every zero point is the middle of the grid."""
+        return bool((self.zero_points == 2 ** (self.bits - 1)).all())
+
+    def dequantize(self) -> Tensor:
+        """The float32 weight of shape [out_features, in_features]."""
+        rows, columns = self.codes.shape
+        grouped = self.codes.reshape(rows, -1, self.group_size).to(torch.float32)
+        centred = grouped - self.zero_points.to(torch.float32).unsqueeze(-1)
+        return (centred * self.scales.to(torch.float32).unsqueeze(-1)).reshape(rows, columns)
