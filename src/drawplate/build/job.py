@@ -45,6 +45,7 @@ class Job:
             DrawplateError: If the file is missing or is not a job.
         """
         value = read_json(path)
+        value["threads"] = int(os.environ.get("DRAWPLATE_THREADS", value["threads"]))
         try:
             return cls(**value)
         except TypeError as error:

@@ -1,0 +1,46 @@
+# Two commands matter: `make artifacts` and `make test`. Both set up what they need.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help artifacts test check unit lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+artifacts: $(READY) ## Build the default experiment and name its report
+	@$(BIN)/snakemake --profile cpu && echo "report: $(CURDIR)/results/smollm2/report.html"
+
+test: $(READY) check unit ## Run every check and test that needs no GPU
+
+check: $(READY) ## Formatting, linting and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+unit: $(READY) ## Unit, configuration, workflow and integration tests
+	$(BIN)/python -m pytest
+
+# PyTorch first and alone: pip then takes the CPU build where the index offers one.
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or say make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## Resolve requirements.in anew into requirements.lock
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet "$$(grep '^torch==' requirements.in)"
+	.venv-lock/bin/pip install --quiet -r requirements.in
+	{ echo "# Made by make lock from requirements.in; do not edit."; \
+	  .venv-lock/bin/pip freeze --all --exclude pip | sed 's/ @ .*//; s/+cpu$$//'; } > requirements.lock
+	rm -rf .venv-lock
+
+clean: ## Delete what a build made, environment and downloads excepted
+	rm -rf artifacts results logs benchmarks .drawplate .snakemake

@@ -1,0 +1,51 @@
+"""Drawplate: from a base checkpoint to measured, gated, traceable artifacts.
+
+A page of contents. What is built stands in conf/, how in rules/ and scripts/, with what in src/.
+"""
+
+from snakemake.utils import min_version
+
+from drawplate.build.workflow import open_plan
+
+min_version("9.27")
+
+plan = open_plan(config)
+
+
+wildcard_constraints:
+    model=plan.model,
+    lineage=r"base(\.[a-z0-9_-]+)*",
+    key="[0-9a-f]{16}",
+
+
+include: "rules/common.smk"
+
+
+localrules:
+    all,
+    checkpoints,
+    engines,
+    measurements,
+
+
+rule all:
+    input:
+        stamps("report"),
+
+
+include: "rules/machine.smk"
+include: "rules/data.smk"
+include: "rules/base.smk"
+include: "rules/quantize.smk"
+include: "rules/compile.smk"
+include: "rules/verify.smk"
+include: "rules/evaluate.smk"
+include: "rules/benchmark.smk"
+include: "rules/gate.smk"
+include: "rules/track.smk"
+include: "rules/report.smk"
+include: "rules/goals.smk"
+
+
+onerror:
+    shell(partial_report())

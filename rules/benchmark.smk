@@ -1,0 +1,24 @@
+rule benchmark:
+    input:
+        unpack(parents),
+    output:
+        stamp="results/{model}/variants/{variant}/benchmark/{key}.key",
+    log:
+        "logs/benchmark/{model}.{variant}.{key}.log",
+    benchmark:
+        "benchmarks/benchmark/{model}.{variant}.{key}.jsonl"
+    threads: workflow.cores
+    resources:
+        mem_mb=6000,
+        runtime=60,
+    params:
+        job=job_file,
+        output=output_folder,
+        engine=folder_of("engine"),
+        machine=folder_of("machine"),
+        against=option("--against", "against"),
+    message:
+        "Benchmark {wildcards.variant}, alone on the machine"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/benchmark.py --config {params.job}"
+        " --engine {params.engine} {params.against} --machine {params.machine} --output {params.output} 2>&1 | tee {log}"

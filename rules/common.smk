@@ -1,0 +1,60 @@
+"""Functions that rules name: all of them look things up in the plan, none computes."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+# The environment's own programs come first, whether or not it was activated.
+shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+
+
+def stamps(*stages):
+    """Stamps of every node of the stages."""
+    return [str(node.stamp) for stage in stages for node in plan.of(stage)]
+
+
+def names(stage):
+    """Regular expression that matches the names of a stage's nodes, and nothing else."""
+    return "|".join(re.escape(node.name) for node in plan.of(stage)) or "none"
+
+
+def parents(wildcards):
+    """Stamps a job waits for, by role. Their age means nothing: the key in the name does."""
+    node = plan.by_digest(wildcards.key)
+    return {role: ancient(str(parent.stamp)) for role, parent in node.parents.items()}
+
+
+def job_file(wildcards):
+    """The description of the job: config and key."""
+    return str(plan.by_digest(wildcards.key).job_file)
+
+
+def output_folder(wildcards):
+    """The folder the job fills."""
+    return str(plan.by_digest(wildcards.key).folder)
+
+
+def folder_of(role):
+    """Function that gives the folder of a job's parent."""
+
+    def folder(wildcards):
+        return str(plan.by_digest(wildcards.key).parents[role].folder)
+
+    return folder
+
+
+def option(flag, role):
+    """Function that gives `flag FOLDER` if the job has a parent in that role, else nothing."""
+
+    def words(wildcards):
+        parent = plan.by_digest(wildcards.key).parents.get(role)
+        return f"{flag} {parent.folder}" if parent else ""
+
+    return words
+
+
+def partial_report():
+    """Command that reports what there is after a failure, naming what failed."""
+    (node,) = plan.of("report")
+    return f"python scripts/report.py --config {node.job_file} --output {node.folder} --partial"

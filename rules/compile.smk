@@ -1,0 +1,22 @@
+rule compile:
+    input:
+        unpack(parents),
+    output:
+        stamp="artifacts/{model}/{lineage}/engines/{engine}/{key}.key",
+    log:
+        "logs/compile/{model}.{lineage}.{engine}.{key}.log",
+    benchmark:
+        "benchmarks/compile/{model}.{lineage}.{engine}.{key}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        job=job_file,
+        output=output_folder,
+        parent=folder_of("parent"),
+    message:
+        "Compile {wildcards.lineage} for {wildcards.engine}"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/compile.py --config {params.job}"
+        " --parent {params.parent} --output {params.output} 2>&1 | tee {log}"

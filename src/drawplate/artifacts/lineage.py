@@ -1,0 +1,71 @@
+"""Where an artifact came from: the chain of manifests back to the base."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.manifest import MANIFEST
+from drawplate.errors import DrawplateError
+
+MINIMUM_DIGITS = 8
+
+
+def all_manifests(root: Path) -> dict[Path, dict[str, Any]]:
+    """Every manifest under `artifacts/` by the folder it describes."""
+    paths = sorted((root / "artifacts").rglob(MANIFEST))
+    return {
+        p.parent: json.loads(p.read_text())
+        for p in paths
+        if not any(part.endswith(".partial") for part in p.parts)
+    }
+
+
+def find(word: str, root: Path) -> Path:
+    """The folder of the artifact that a path, a file in it, or (the beginning of) a digest names.
+
+    Digests of single files are found too, so that a stray weights file can be traced.
+
+    Raises:
+        DrawplateError: If nothing or more than one artifact answers to it.
+    """
+    path = Path(word)
+    if path.exists():
+        for folder in (path.resolve(), *path.resolve().parents):
+            if (folder / MANIFEST).exists():
+                return folder
+        raise DrawplateError(f"{word} belongs to no artifact", "give a path under artifacts/")
+    digest = word.removeprefix("sha256:").lower()
+    if len(digest) < MINIMUM_DIGITS or set(digest) - set("0123456789abcdef"):
+        raise DrawplateError(
+            f"{word} is neither a path nor a digest of at least {MINIMUM_DIGITS} digits",
+            "give an artifact's folder, a file in it, or the digest in its manifest",
+        )
+    manifests = all_manifests(root)
+    found = [f for f, m in manifests.items() if m["digest"].startswith(digest)]
+    if not found:
+        found = [
+            folder
+            for folder, manifest in manifests.items()
+            if any(f["sha256"].startswith(digest) for f in manifest["files"])
+        ]
+    if not found:
+        raise DrawplateError(f"no artifact here has digest {word}", "try after drawplate pull")
+    digests = {manifests[folder]["digest"] for folder in found}
+    if len(digests) > 1:
+        raise DrawplateError(f"{word} fits {len(digests)} artifacts", "give more digits")
+    return found[0]
+
+
+def chain(folder: Path, root: Path) -> list[tuple[Path | None, dict[str, Any]]]:
+    """The artifact, its parent, and so on to the base: folder and manifest of each.
+
+    A parent that is not on this disk (or was rebuilt since) ends the chain as `(None, parent)`.
+    """
+    manifests = all_manifests(root)
+    by_digest = {m["digest"]: (f, m) for f, m in manifests.items()}
+    current: tuple[Path | None, dict[str, Any]] = (folder, manifests[folder])
+    result = [current]
+    while parent := current[1].get("parent"):
+        current = by_digest.get(parent["digest"], (None, {**parent, "parent": None}))
+        result.append(current)
+    return result

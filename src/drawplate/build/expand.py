@@ -1,0 +1,257 @@
+"""From a checked configuration to the plan's nodes: the whole data flow in one page."""
+
+from pathlib import Path
+from typing import Any
+
+from drawplate.build.plan import Node, Plan, Planner
+from drawplate.config.schema import Build
+
+
+def expand(build: Build, root: Path, hardware: dict[str, Any]) -> Plan:
+    """Every node of a build.
+
+    Args:
+        build: The checked configuration.
+        root: The repository, whose `scripts/`, `src/` and lock enter the keys.
+        hardware: What speeds depend on, see `hardware.identity`.
+    """
+    planner = Planner(root=root, model=build.model)
+    artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
+    machine = planner.add(
+        "machine", "machine", Path("results") / "machine", {}, hardware=hardware
+    )
+    data = planner.add("data", "data", artifacts / "data", build.data)
+    base = planner.add(
+        "base", "base", artifacts / "base", build.base, packages=tuple(build.source_packages)
+    )
+    checkpoints = {"base": base}
+    for recipe in build.recipes.values():
+        _add_chain(planner, recipe.steps, checkpoints, data, artifacts)
+    variants = _variants(build, checkpoints)
+    engines: dict[str, Node] = {}
+    for variant in variants:
+        engines[variant["name"]] = _add_engine(planner, build, variant, checkpoints, artifacts)
+    for variant in variants:
+        _add_measurements(planner, build, variant, variants, engines, base, data, machine, results)
+    for variant in variants:
+        _add_gate(planner, build, variant, engines, results)
+    _add_summary(planner, build, variants, base, data, machine, results)
+    return Plan(build.experiment, build.model, planner.nodes, variants)
+
+
+def _add_chain(
+    planner: Planner,
+    steps: dict[str, dict[str, Any]],
+    checkpoints: dict[str, Node],
+    data: Node,
+    artifacts: Path,
+) -> None:
+    lineage = "base"
+    for label, step in steps.items():
+        parent, lineage = lineage, f"{lineage}.{label}"
+        if lineage in checkpoints:
+            continue
+        config = {k: v for k, v in step.items() if k != "kind"}
+        checkpoints[lineage] = planner.add(
+            step["kind"],
+            lineage,
+            artifacts / lineage,
+            config,
+            {"parent": checkpoints[parent], "data": data},
+        )
+
+
+def _variants(build: Build, checkpoints: dict[str, Node]) -> list[dict[str, Any]]:
+    """One entry a variant: names only, with the variant it is compared with."""
+    rows: list[dict[str, Any]] = []
+    for recipe, engine in build.pairs():
+        for target in build.engines[engine].selected_targets:
+            lineage = ".".join(["base", *build.recipes[recipe].steps])
+            rows.append(
+                {
+                    "name": f"{recipe}-{engine}-{target}",
+                    "recipe": recipe,
+                    "lineage": lineage,
+                    "engine": engine,
+                    "target": target,
+                }
+            )
+    for row in rows:
+        row["parent"] = _ancestor(row, rows)
+        row["base"] = _base_variant(row, rows)
+    return rows
+
+
+def _ancestor(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
+    """The nearest ancestor's variant on the same engine and target."""
+    lineage = row["lineage"]
+    while "." in lineage:
+        lineage = lineage.rsplit(".", 1)[0]
+        for other in rows:
+            if (other["lineage"], other["engine"], other["target"]) == (
+                lineage,
+                row["engine"],
+                row["target"],
+            ):
+                return str(other["name"])
+    return None
+
+
+def _base_variant(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
+    """The base's variant that quality is paired with: same engine if there is one."""
+    bases = [r for r in rows if r["lineage"] == "base"]
+    same = [r for r in bases if r["engine"] == row["engine"]]
+    best = (same or bases or [None])[0]
+    return None if best is None or best["name"] == row["name"] else str(best["name"])
+
+
+def _add_engine(
+    planner: Planner,
+    build: Build,
+    variant: dict[str, Any],
+    checkpoints: dict[str, Node],
+    artifacts: Path,
+) -> Node:
+    engine, target, lineage = variant["engine"], variant["target"], variant["lineage"]
+    settings = build.engines[engine]
+    return planner.add(
+        "compile",
+        f"{lineage}/{engine}-{target}",
+        artifacts / lineage / "engines" / f"{engine}-{target}",
+        {
+            "engine": engine,
+            "target": target,
+            "task": build.base["task"],
+            "options": settings.options,
+        },
+        {"parent": checkpoints[lineage]},
+        hardware={"architecture": target},
+        engine=engine,
+        packages=tuple(settings.packages),
+    )
+
+
+def _add_measurements(
+    planner: Planner,
+    build: Build,
+    variant: dict[str, Any],
+    variants: list[dict[str, Any]],
+    engines: dict[str, Node],
+    base: Node,
+    data: Node,
+    machine: Node,
+    results: Path,
+) -> None:
+    name, engine = variant["name"], engines[variant["name"]]
+    settings = build.engines[variant["engine"]]
+    folder = results / "variants" / name
+    common: dict[str, Any] = {
+        "engine": variant["engine"],
+        "packages": tuple(settings.packages),
+    }
+    task = {"task": build.base["task"]}
+    variant["nodes"] = {"engine": engine}
+    variant["nodes"]["verify"] = verify = planner.add(
+        "verify",
+        name,
+        folder / "verify",
+        {**task, **settings.verify},
+        {"engine": engine, "parent": engine.parents["parent"]},
+        **common,
+    )
+    variant["nodes"]["evaluate"] = planner.add(
+        "evaluate",
+        name,
+        folder / "evaluate",
+        {**task, **build.evaluate},
+        {"engine": engine, "base": base, "data": data, "verify": verify},
+        **common,
+    )
+    against = {"against": engines[variant["parent"]]} if variant["parent"] else {}
+    variant["nodes"]["benchmark"] = planner.add(
+        "benchmark",
+        name,
+        folder / "benchmark",
+        {**task, **build.benchmark},
+        {"engine": engine, **against, "machine": machine, "verify": verify},
+        **common,
+    )
+
+
+def _add_gate(
+    planner: Planner,
+    build: Build,
+    variant: dict[str, Any],
+    engines: dict[str, Node],
+    results: Path,
+) -> None:
+    nodes = variant["nodes"]
+    parents = {k: nodes[k] for k in ("engine", "verify", "evaluate", "benchmark")}
+    if variant["base"]:
+        parents["base_evaluate"] = next(
+            n for n in planner.nodes if (n.stage, n.name) == ("evaluate", variant["base"])
+        )
+    if variant["parent"]:
+        parents["parent_engine"] = engines[variant["parent"]]
+    nodes["gate"] = planner.add(
+        "gate",
+        variant["name"],
+        results / "variants" / variant["name"] / "gate",
+        {"task": build.base["task"], **build.gate},
+        parents,
+    )
+
+
+def _add_summary(
+    planner: Planner,
+    build: Build,
+    variants: list[dict[str, Any]],
+    base: Node,
+    data: Node,
+    machine: Node,
+    results: Path,
+) -> None:
+    gates = {v["name"]: v["nodes"]["gate"] for v in variants}
+    places = {"variants": [_places(v) for v in variants]}
+    track = planner.add(
+        "track",
+        "track",
+        results / "track",
+        {
+            "experiment": build.experiment,
+            "model": build.model,
+            **build.track,
+            "config": build.plain(),
+        },
+        gates,
+        context=places,
+    )
+    planner.add(
+        "report",
+        "report",
+        results,
+        {"experiment": build.experiment, "model": build.model},
+        {**gates, "track": track},
+        context={
+            **places,
+            "base": {"name": build.base["name"], "path": str(base.folder)},
+            "data": str(data.folder),
+            "machine": str(machine.folder),
+            "track": str(track.folder),
+            "failures": str(results / "failures"),
+        },
+    )
+
+
+def _places(variant: dict[str, Any]) -> dict[str, Any]:
+    """A variant as track and report read it: names, and where each stage's result stands."""
+    nodes: dict[str, Node] = variant["nodes"]
+    row = {k: v for k, v in variant.items() if k != "nodes"}
+    row["engine_path"] = str(nodes["engine"].folder)
+    for stage in ("verify", "evaluate", "benchmark", "gate"):
+        row[stage] = str(nodes[stage].folder)
+    row["stamps"] = {stage: str(node.stamp) for stage, node in nodes.items()}
+    checkpoint = nodes["engine"].parents["parent"]
+    row["stamps"]["checkpoint"] = str(checkpoint.stamp)
+    row["checkpoint_path"] = str(checkpoint.folder)
+    return row

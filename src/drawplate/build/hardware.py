@@ -1,0 +1,96 @@
+"""What the machine is, as far as a key or a refusal depends on it."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from drawplate.errors import DrawplateError
+
+PROFILES = ("cpu", "gpu", "slurm")
+
+
+def cpu_model() -> str:
+    """The processor's name as the kernel gives it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    found = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(found, platform.machine())
+
+
+def memory_bytes() -> int:
+    """Physical memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def gpu_names() -> list[str]:
+    """Names of the NVIDIA GPUs that the driver shows; empty without driver or GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listing = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return listing.stdout.split("\n")[:-1] if listing.returncode == 0 else []
+
+
+def identity(profile: str) -> dict[str, Any]:
+    """What a speed depends on; enters the key of the machine's measurement and so of every speed.
+
+    Memory is rounded to GiB, since kernels differ in what they keep for themselves. On a
+    cluster the node is not known before the job runs: any node counts as the same machine.
+    """
+    if profile == "slurm":
+        return {"cluster": "slurm"}
+    return {
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "memory_gib": round(memory_bytes() / 2**30),
+        "gpus": gpu_names() if profile == "gpu" else [],
+    }
+
+
+def require(profile: str) -> None:
+    """Refuse a profile whose hardware or programs are not there, before any job.
+
+    Raises:
+        DrawplateError: Naming everything that is missing.
+    """
+    if profile not in PROFILES:
+        raise DrawplateError(f"unknown hardware {profile!r}", f"choose one of {', '.join(PROFILES)}")
+    missing: list[str] = []
+    if profile == "gpu":
+        if shutil.which("nvidia-smi") is None:
+            missing.append("the NVIDIA driver (nvidia-smi is not on the path)")
+        elif not gpu_names():
+            missing.append("a GPU that nvidia-smi shows")
+        if not _torch_has_cuda():
+            missing.append("a CUDA build of PyTorch (see README, 'The CUDA build')")
+    if profile == "slurm" and shutil.which("sbatch") is None:
+        missing.append("Slurm's client programs (sbatch is not on the path)")
+    if missing:
+        raise DrawplateError(
+            f"profile {profile} cannot run here, missing: {'; '.join(missing)}",
+            "install that, or use --profile cpu",
+        )
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the installed PyTorch is a CUDA build, told by its metadata (no import)."""
+    from importlib import metadata
+
+    try:
+        return "+cpu" not in metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return False

@@ -1,0 +1,180 @@
+"""The plan: every node of a build with its folder, parents and key, before anything runs."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import write_json
+from drawplate.build.code import fingerprint
+from drawplate.build.keys import digest_of_key
+from drawplate.build.lock import LOCK, versions
+from drawplate.build.stages import STAGES
+
+PLAN_FOLDER = Path(".drawplate/plan")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Node:
+    """One job and the folder it fills.
+
+    Attributes:
+        stage: Name of the stage, of its script and of its rule.
+        name: Lineage of a checkpoint, `<lineage>/<engine>-<target>` of an engine, else the
+            variant or the stage.
+        folder: The folder it fills, relative to the root.
+        model: Name of the model, first folder under `artifacts/` and `results/`.
+        config: What the stage reads, plain data.
+        parents: Nodes whose folders it reads, by role.
+        key: Every part that decides staleness.
+        context: What the script reads besides, but what makes nothing stale (places, commit).
+    """
+
+    stage: str
+    name: str
+    folder: Path
+    model: str
+    config: dict[str, Any]
+    parents: dict[str, "Node"]
+    key: dict[str, Any]
+    context: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the key."""
+        return digest_of_key(self.key)
+
+    @property
+    def stamp(self) -> Path:
+        """The file whose existence says that the folder is finished under this key."""
+        return self.stamp_folder / f"{self.digest}.key"
+
+    @property
+    def stamp_folder(self) -> Path:
+        """Where the stamp stands: in the folder itself."""
+        return self.folder
+
+    @property
+    def job_file(self) -> Path:
+        """The job's description, named by the key's digest."""
+        return PLAN_FOLDER / f"{self.digest}.json"
+
+    @property
+    def failure_file(self) -> Path:
+        """Where a failed job leaves its reason."""
+        slug = self.name.replace("/", "--")
+        return Path("results") / self.model / "failures" / f"{self.stage}--{slug}.json"
+
+    def fresh(self, root: Path) -> bool:
+        """Whether the folder is finished under this very key."""
+        return (root / self.stamp).exists()
+
+    def write_job(self, root: Path) -> None:
+        """Write the job file unless the folder is finished already.
+
+        The file is named by the key's digest, but what a job is told besides its key (places
+        of other results, the commit) may have moved on, so it is written whenever it differs.
+        """
+        job = {
+            "stage": self.stage,
+            "name": self.name,
+            "model": self.model,
+            "config": {**self.config, **self.context},
+            "key": self.key,
+            "digest": self.digest,
+            "packages": sorted(self.key["versions"]),
+            "threads": 1,
+            "failure": str(self.failure_file),
+        }
+        path = root / self.job_file
+        if self.fresh(root) or (path.exists() and json.loads(path.read_text()) == job):
+            return
+        write_json(path, job)
+
+
+@dataclasses.dataclass
+class Planner:
+    """Makes nodes; holds what their keys have in common: the code and the lock at `root`."""
+
+    root: Path
+    model: str
+    nodes: list[Node] = dataclasses.field(default_factory=list)
+
+    def add(
+        self,
+        stage: str,
+        name: str,
+        folder: Path,
+        config: dict[str, Any],
+        parents: dict[str, Node] | None = None,
+        *,
+        hardware: dict[str, Any] | None = None,
+        engine: str | None = None,
+        packages: tuple[str, ...] = (),
+        context: dict[str, Any] | None = None,
+    ) -> Node:
+        """Add a node and compute its key.
+
+        Args:
+            stage: A name in `STAGES`.
+            name: See `Node`.
+            folder: See `Node`.
+            config: See `Node`.
+            parents: See `Node`.
+            hardware: What of the machine the result depends on.
+            engine: Engine whose code and packages the stage runs on.
+            packages: Further packages besides the stage's own.
+            context: See `Node`.
+        """
+        spec = STAGES[stage]
+        modules = (f"drawplate.engines.{engine}",) if engine else ()
+        key: dict[str, Any] = {
+            "config": config,
+            "parents": {role: node.digest for role, node in (parents or {}).items()},
+            "code": fingerprint(
+                self.root / "scripts" / f"{spec.script}.py", self.root / "src", modules
+            ),
+            "versions": versions({*spec.packages, *packages}, self.root / LOCK),
+        }
+        if hardware:
+            key["hardware"] = hardware
+        node = Node(
+            stage=stage,
+            name=name,
+            folder=folder,
+            model=self.model,
+            config=config,
+            parents=parents or {},
+            key=key,
+            context=context or {},
+        )
+        self.nodes.append(node)
+        return node
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Every node of a build, parents before children."""
+
+    experiment: str
+    model: str
+    nodes: list[Node]
+    variants: list[dict[str, Any]]
+
+    def of(self, stage: str) -> list[Node]:
+        """The nodes of one stage."""
+        return [n for n in self.nodes if n.stage == stage]
+
+    def by_digest(self, digest: str) -> Node:
+        """The node whose stamp carries the digest."""
+        return next(n for n in self.nodes if n.digest == digest)
+
+    def stale(self, root: Path) -> Iterator[Node]:
+        """The nodes that a build would run."""
+        return (n for n in self.nodes if not n.fresh(root))
+
+    def write_jobs(self, root: Path) -> None:
+        """Write the job files of the stale nodes."""
+        for node in self.nodes:
+            node.write_job(root)

@@ -1,0 +1,1 @@
+"""The `drawplate` command: one module a subcommand, imported when called."""

@@ -1,0 +1,89 @@
+"""`drawplate pareto`: the cheapest variant that meets limits, out of reports already built."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json
+from drawplate.cli.experiment import root
+from drawplate.errors import DrawplateError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    limit = parser.add_argument
+    limit("--max-ppl", type=float, help="perplexity, at most")
+    limit("--max-latency-ms", type=float, help="milliseconds a token at batch 1, at most")
+    limit("--max-first-token-ms", type=float, help="time to first token at batch 1, at most")
+    limit("--min-tokens-per-s", type=float, help="decode speed at batch 1, at least")
+    limit("--min-retention", type=float, help="share of the base's quality kept, at least")
+    limit("--max-memory-mb", type=float, help="peak resident memory, at most")
+    limit("--max-size-mb", type=float, help="size of the engine's files, at most")
+    limit(
+        "--report",
+        type=Path,
+        action="append",
+        help="report.json to choose from, may be given several times (default: results/*/)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the cheapest variant that passed its gate and meets every limit given.
+
+    Raises:
+        DrawplateError: If no report is there or no variant meets the limits.
+    """
+    paths = arguments.report or sorted(root().glob("results/*/report.json"))
+    if not paths:
+        raise DrawplateError("there is no report", "build one: make artifacts")
+    variants = [v for path in paths for v in read_json(path)["variants"]]
+    passed = [v for v in variants if v["status"] == "ok" and v["gate"]["passed"]]
+    meeting = [v for v in passed if meets(v, arguments)]
+    if not meeting:
+        raise DrawplateError(
+            f"none of {len(passed)} variants that passed the gate meets the limits "
+            f"({len(variants)} in the report)",
+            "loosen a limit",
+        )
+    print(line(min(meeting, key=cost)))
+    return 0
+
+
+def cost(variant: dict[str, Any]) -> tuple[float, float]:
+    """What makes a variant cheap: few bytes, then speed."""
+    return variant["artifact"]["bytes"], -(_speed(variant) or 0.0)
+
+
+def meets(variant: dict[str, Any], limits: argparse.Namespace) -> bool:
+    """Whether a variant is within every limit given; what was not measured meets none."""
+    quality, performance = variant["quality"], variant["performance"]
+    speed, memory = _speed(variant), performance.get("peak_rss_bytes")
+    first = (performance.get("batch_1") or {}).get("time_to_first_token_ms")
+    at_most = (
+        (limits.max_ppl, quality["perplexity"] and quality["perplexity"]["value"]),
+        (limits.max_latency_ms, speed and 1000 / speed),
+        (limits.max_first_token_ms, first and first["median"]),
+        (limits.max_memory_mb, memory and memory / 1e6),
+        (limits.max_size_mb, variant["artifact"]["bytes"] / 1e6),
+    )
+    at_least = ((limits.min_tokens_per_s, speed), (limits.min_retention, quality["retention"]))
+    return all(
+        limit is None or (value is not None and value <= limit) for limit, value in at_most
+    ) and all(limit is None or (value is not None and value >= limit) for limit, value in at_least)
+
+
+def line(variant: dict[str, Any]) -> str:
+    """A variant in one line: name, numbers, path."""
+    words = [variant["name"], f"{variant['artifact']['bytes'] / 1e6:.1f} MB"]
+    if perplexity := variant["quality"]["perplexity"]:
+        words.append(f"perplexity {perplexity['value']:.2f}")
+    if speed := _speed(variant):
+        words.append(f"{speed:.1f} tokens/s")
+    return "  ".join([*words, variant["artifact"]["path"]])
+
+
+def _speed(variant: dict[str, Any]) -> float | None:
+    """Median decode speed at batch 1, in tokens a second."""
+    batch_1 = variant["performance"].get("batch_1") or {}
+    decode = batch_1.get("decode_tokens_per_s")
+    return float(decode["median"]) if decode else None

@@ -1,0 +1,34 @@
+"""`drawplate whence`: the lineage of an artifact, back to the base."""
+
+import argparse
+import os
+
+from drawplate.artifacts.lineage import chain, find
+from drawplate.cli.experiment import root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("artifact", help="a path under artifacts/, or a digest from anywhere")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the chain, newest first, each with its digest and the command that makes it again."""
+    place = root().resolve()
+    rows = chain(find(arguments.artifact, place), place)
+    for folder, manifest in rows:
+        print(f"{manifest['name']}  sha256:{manifest['digest']}")
+        if folder is None:
+            print("  not on this disk, or rebuilt since: try drawplate pull")
+            continue
+        print(f"  at       {os.path.relpath(folder)}")
+        print(f"  is       {manifest['kind']}, {manifest['format']['weights_dtype']}, "
+              f"{manifest['format']['bits_per_weight']:.2f} bits per weight")
+        print(f"  made     {manifest['created_at']} in {manifest['seconds']:.0f} s with "
+              + ", ".join(f"{k} {v}" for k, v in manifest["tools"].items()))
+        print(f"  by       {manifest['command']}")
+        if base := manifest.get("base"):
+            print(f"  from     {base['source']}, sha256:{base['sha256']}, {base['license']}")
+    model = rows[0][0].relative_to(place).parts[1] if rows[0][0] else ""
+    print(f"build again: snakemake --profile cpu  (artifacts/{model})")
+    return 0

@@ -1,0 +1,82 @@
+"""What a checkpoint is for, and what of it an engine folder needs beside the weights."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json
+from drawplate.errors import DrawplateError
+
+CAUSAL_LM = "causal-lm"
+ENCODER = "encoder"
+
+
+def architecture(checkpoint: Path) -> str:
+    """The model class a checkpoint's config.json names, for example `LlamaForCausalLM`.
+
+    Raises:
+        DrawplateError: If it names none.
+    """
+    names = read_json(checkpoint / "config.json").get("architectures") or []
+    if not names:
+        raise DrawplateError(
+            f"{checkpoint}/config.json names no architecture",
+            'add "architectures": ["LlamaForCausalLM"] or whatever the model is',
+        )
+    name: str = names[0]
+    return name
+
+
+def task_of(checkpoint: Path) -> str:
+    """`causal-lm` or `encoder`, told by the ending of the architecture's name.
+
+    Raises:
+        DrawplateError: If it is neither.
+    """
+    name = architecture(checkpoint)
+    if name.endswith("ForCausalLM"):
+        return CAUSAL_LM
+    if name.endswith("Model"):
+        return ENCODER
+    raise DrawplateError(
+        f"{checkpoint} is a {name}", "give a causal language model or a sentence encoder"
+    )
+
+
+def check_architecture(checkpoint: Path, engine: str, supported: Iterable[str]) -> None:
+    """Refuse a model the engine has no implementation for.
+
+    Raises:
+        DrawplateError: Naming the architectures it has.
+    """
+    name = architecture(checkpoint)
+    if name not in supported:
+        raise DrawplateError(
+            f"{engine} does not know the architecture {name} of {checkpoint}",
+            f"choose another engine, or a model of {', '.join(sorted(supported))}",
+        )
+
+
+def copy_processing(checkpoint: Path, output: Path) -> None:
+    """Copy tokenizer, chat template, config.json and what else stands beside the weights."""
+    from drawplate.checkpoint.files import copy_companions
+
+    copy_companions(checkpoint, output)
+    shutil.copyfile(checkpoint / "config.json", output / "config.json")
+
+
+def checked_options(
+    options: dict[str, Any], known: dict[str, Any], engine: str
+) -> dict[str, Any]:
+    """The engine's options with defaults filled in.
+
+    Raises:
+        DrawplateError: If an option is unknown.
+    """
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise DrawplateError(
+            f"engine {engine} has no option {unknown[0]!r}", f"choose from {', '.join(known)}"
+        )
+    return known | options

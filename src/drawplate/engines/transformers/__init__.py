@@ -1,0 +1,161 @@
+"""Plain transformers in float32: the reference that every other engine is held against."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drawplate.artifacts.files import read_json, write_json
+from drawplate.artifacts.manifest import MANIFEST
+from drawplate.engines.label import Stored, label, quantization_method
+from drawplate.engines.pooling import mean_pool
+from drawplate.engines.protocol import Engine
+from drawplate.engines.task import CAUSAL_LM, checked_options, task_of
+from drawplate.errors import DrawplateError
+
+POINTER = "engine.json"
+
+
+def compile(
+    checkpoint: Path, output: Path, options: dict[str, Any], threads: int
+) -> dict[str, Any]:
+    """Point at the checkpoint; nothing is converted. See `drawplate.engines.protocol.Compiler`."""
+    checked_options(options, {}, "transformers")
+    write_json(
+        output / POINTER,
+        {
+            "engine": "transformers",
+            "task": task_of(checkpoint),
+            "checkpoint": os.path.relpath(checkpoint, output),
+            "digest": _digest(checkpoint),
+        },
+    )
+    return label(_stored(checkpoint), quantization_method(checkpoint))
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The checkpoint a reference engine points at; any other folder is its own.
+
+    Raises:
+        DrawplateError: If the checkpoint has changed or gone since the engine was made.
+    """
+    if not (folder / POINTER).exists():
+        return folder
+    pointer = read_json(folder / POINTER)
+    if "checkpoint" not in pointer:
+        return folder
+    checkpoint = Path(os.path.normpath(folder / pointer["checkpoint"]))
+    if not checkpoint.is_dir():
+        raise DrawplateError(
+            f"{folder} points at {checkpoint}, which is not there",
+            "this engine stays below its checkpoint; compile it again where the checkpoint is",
+        )
+    if _digest(checkpoint) != pointer["digest"]:
+        raise DrawplateError(
+            f"{checkpoint} is not the checkpoint that {folder} was made from", "compile it again"
+        )
+    return checkpoint
+
+
+def load(folder: Path, threads: int) -> Engine:
+    """Load a reference engine, or a checkpoint itself.
+
+    Raises:
+        DrawplateError: If there is no such checkpoint.
+    """
+    return Reference(checkpoint_of(folder), threads)
+
+
+class Reference:
+    """A checkpoint in transformers, float32, on the CPU."""
+
+    def __init__(self, checkpoint: Path, threads: int) -> None:
+        import torch
+        from transformers import AutoModel, AutoModelForCausalLM
+
+        torch.set_num_threads(threads)
+        self.task = task_of(checkpoint)
+        auto = AutoModelForCausalLM if self.task == CAUSAL_LM else AutoModel
+        self._model = auto.from_pretrained(
+            checkpoint, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+        ).eval()
+
+    def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See `drawplate.engines.protocol.Engine.logits`."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._model(input_ids=torch.from_numpy(token_ids), use_cache=False).logits
+        array: NDArray[np.float32] = logits.numpy()
+        return array
+
+    def embed(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See `drawplate.engines.protocol.Engine.embed`."""
+        import torch
+
+        with torch.inference_mode():
+            states = self._model(
+                input_ids=torch.from_numpy(token_ids), attention_mask=torch.from_numpy(mask)
+            ).last_hidden_state
+        return mean_pool(states.numpy(), mask)
+
+    def generate(
+        self,
+        token_ids: NDArray[np.int64],
+        max_new_tokens: int,
+        stop_ids: tuple[int, ...] = (),
+        on_token: Callable[[], None] | None = None,
+    ) -> NDArray[np.int64]:
+        """See `drawplate.engines.protocol.Engine.generate`."""
+        import torch
+
+        past = None
+        step = torch.from_numpy(token_ids)
+        new: list[NDArray[np.int64]] = []
+        stopped = np.zeros(len(token_ids), dtype=bool)
+        while len(new) < max_new_tokens and not stopped.all():
+            with torch.inference_mode():
+                out = self._model(
+                    input_ids=step, past_key_values=past, use_cache=True, logits_to_keep=1
+                )
+            past = out.past_key_values
+            step = out.logits[:, -1].argmax(dim=-1, keepdim=True)
+            new.append(step[:, 0].numpy())
+            stopped |= np.isin(new[-1], stop_ids)
+            if on_token:
+                on_token()
+        return np.stack(new, axis=1)
+
+    def version(self) -> str:
+        """See `drawplate.engines.protocol.Engine.version`."""
+        import transformers
+
+        return f"transformers {transformers.__version__}"
+
+
+def _digest(checkpoint: Path) -> str | None:
+    """The checkpoint's digest, None where it has no manifest."""
+    if not (checkpoint / MANIFEST).exists():
+        return None
+    digest: str = read_json(checkpoint / MANIFEST)["digest"]
+    return digest
+
+
+def _stored(checkpoint: Path) -> list[Stored]:
+    """Every weight of a checkpoint as it stands on disk."""
+    from drawplate.checkpoint.quantized import read_float, read_quantized
+
+    stored = []
+    for tensor in read_float(checkpoint).values():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        stored.append(Stored(dtype, tensor.nbytes, tensor.numel()))
+    for tensor in read_quantized(checkpoint).values():
+        weights = tensor.codes.numel()
+        stored.append(
+            Stored(f"int{tensor.bits}", weights * tensor.bits // 8, weights, tensor.group_size)
+        )
+        stored.append(Stored("scales", tensor.scales.numel() * 2, 0))
+    return stored

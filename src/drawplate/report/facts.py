@@ -1,0 +1,209 @@
+"""Everything a build left behind, as the one set of facts that each form of the report shows.
+
+A stage counts as finished only if the stamp of this very plan stands in its folder; what an
+earlier build with another key left there is not read.
+"""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json
+from drawplate.artifacts.manifest import MANIFEST
+from drawplate.build.job import read_measurement
+from drawplate.report.pareto import front
+from drawplate.report.status import read_failures, status
+
+Row = dict[str, Any]
+SCHEMA = 1
+MEASURING = ("verify", "evaluate", "benchmark", "gate")
+NO_MACHINE = dict.fromkeys(("cpu", "cores", "memory_bytes", "memory_bandwidth_bytes_per_s", "gpu"))
+BASE_FACTS = ("source", "license", "parameters", "notes")
+
+
+def collect(config: dict[str, Any]) -> dict[str, Any]:
+    """Read a whole build.
+
+    Args:
+        config: `experiment`, `model`, `git_commit`, `base` {`name`, `path`}, `machine` (a
+            folder), `track` (a folder or None), `failures` (a folder) and `variants`, the
+            rows of the plan: names, folders and the stamp file of each stage.
+
+    Returns:
+        `report.json` as the contract has it, and beside the contract's entries `model`,
+        `tracking`, and in each variant `parent`, `format`, `verify`, `jobs` and `command`.
+    """
+    rows, failures = config["variants"], read_failures(Path(config["failures"]))
+    tracking = _tracking(config)
+    evaluations = {r["name"]: _result(r, "evaluate") for r in rows}
+    variants = [
+        _variant(row, rows, failures, evaluations, tracking, config["experiment"]) for row in rows
+    ]
+    machine = Path(config["machine"])
+    known = (machine / "machine.json").exists()
+    return {
+        "schema": SCHEMA,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git_commit": config.get("git_commit"),
+        "experiment": config["experiment"],
+        "model": config["model"],
+        "machine": read_measurement(machine, "machine") if known else NO_MACHINE,
+        "base": _base(config["base"]),
+        "variants": variants,
+        "pareto": front(variants),
+        "package": None,
+        "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
+    }
+
+
+def complete(facts: dict[str, Any]) -> bool:
+    """Whether every variant was built and measured."""
+    return all(v["status"] == "ok" for v in facts["variants"])
+
+
+def _variant(
+    row: Row,
+    rows: list[Row],
+    failures: list[dict[str, Any]],
+    evaluations: dict[str, dict[str, Any] | None],
+    tracking: dict[str, Any],
+    experiment: str,
+) -> dict[str, Any]:
+    state, reason = status(row, rows, failures)
+    gate, benchmark = _result(row, "gate"), _result(row, "benchmark")
+    manifest = _manifest(row)
+    run = tracking.get("runs", {}).get(row["name"])
+    return {
+        **{k: row[k] for k in ("name", "recipe", "lineage", "engine", "target", "parent")},
+        "status": state,
+        "reason": reason,
+        "artifact": _artifact(row, manifest),
+        "format": manifest["format"] if manifest else None,
+        "quality": _quality(row, evaluations, gate),
+        "performance": _performance(benchmark),
+        "cost": None,
+        "gate": {
+            "passed": gate["passed"] if gate else None,
+            "reasons": gate["reasons"] if gate else [],
+            "measures": gate["measures"] if gate else {},
+        },
+        "mlflow_run_id": run,
+        "verify": _result(row, "verify"),
+        "jobs": _jobs(row),
+        "command": command(row, experiment),
+    }
+
+
+def command(row: Row, experiment: str) -> str:
+    """The line that builds and measures one variant, and what it needs, nothing else."""
+    profile = "cpu" if row["target"] == "cpu" else "gpu"
+    target = row["stamps"]["gate"]
+    return f"snakemake --profile {profile} {target} --config experiment={experiment}"
+
+
+def _finished(row: Row, stage: str) -> bool:
+    return Path(row["stamps"][stage]).exists()
+
+
+def _result(row: Row, stage: str) -> dict[str, Any] | None:
+    return read_measurement(Path(row[stage]), stage) if _finished(row, stage) else None
+
+
+def _manifest(row: Row) -> dict[str, Any] | None:
+    if not _finished(row, "engine"):
+        return None
+    manifest: dict[str, Any] = read_json(Path(row["engine_path"]) / MANIFEST)
+    return manifest
+
+
+def _artifact(row: Row, manifest: dict[str, Any] | None) -> dict[str, Any] | None:
+    if manifest is None:
+        return None
+    return {
+        "path": row["engine_path"],
+        "digest": manifest["digest"],
+        "bytes": sum(f["bytes"] for f in manifest["files"]),
+        "bits_per_weight": manifest["format"]["bits_per_weight"],
+    }
+
+
+def _quality(
+    row: Row, evaluations: dict[str, dict[str, Any] | None], gate: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    own = evaluations[row["name"]]
+    if own is None:
+        return None
+    base = evaluations.get(row["base"] or row["name"])
+    texts = own["perplexity"] or {}
+    return {
+        "source": own["source"],
+        "perplexity": own["perplexity_all"],
+        "kl_to_base": own["kl_to_base"],
+        "tasks": {n: _without(t, "correct") for n, t in own["tasks"].items()},
+        "retention": None if base is None else retention(own, base),
+        "perplexity_by_text": {n: _without(t, "nll_per_window") for n, t in texts.items()},
+        "paired": gate["paired"] if gate else None,
+        "compared_with": row["base"],
+    }
+
+
+def retention(own: dict[str, Any], base: dict[str, Any]) -> float | None:
+    """How much of the base's quality is left, 1.0 being all of it.
+
+    For a language model the base's perplexity over the variant's; for an encoder the ratio
+    of the first task's measure.
+    """
+    if own["perplexity_all"] is not None and base["perplexity_all"] is not None:
+        return float(base["perplexity_all"]["value"] / own["perplexity_all"]["value"])
+    for name, task in own["tasks"].items():
+        if name in base["tasks"]:
+            return float(task["accuracy"] / base["tasks"][name]["accuracy"])
+    return None
+
+
+def _performance(benchmark: dict[str, Any] | None) -> dict[str, Any] | None:
+    if benchmark is None:
+        return None
+    compared = {k: benchmark[k] for k in ("against", "ratio") if benchmark.get(k)}
+    return {**benchmark["performance"], **compared}
+
+
+def _jobs(row: Row) -> list[dict[str, Any]]:
+    """Command, cost and key of every job behind a variant, in the order they ran."""
+    places = {"checkpoint": row["checkpoint_path"], "engine": row["engine_path"]}
+    jobs = []
+    for stage, folder in places.items():
+        if _finished(row, stage):
+            jobs.append(_job(stage, read_json(Path(folder) / MANIFEST)))
+    for stage in MEASURING:
+        if _finished(row, stage):
+            jobs.append(_job(stage, read_json(Path(row[stage]) / f"{stage}.json")))
+    return jobs
+
+
+def _job(stage: str, record: dict[str, Any]) -> dict[str, Any]:
+    wanted = ("command", "seconds", "peak_rss_bytes", "peak_gpu_bytes", "key", "tools")
+    return {"stage": stage, **{k: record.get(k) for k in wanted}}
+
+
+def _base(base: dict[str, Any]) -> dict[str, Any]:
+    """Name, digest and origin of the base; only its name if it could not be made."""
+    path = Path(base["path"]) / MANIFEST
+    manifest = read_json(path) if path.exists() else {}
+    origin = manifest.get("base", {})
+    facts = {name: origin.get(name) for name in BASE_FACTS}
+    return {"name": base["name"], "digest": manifest.get("digest"), **facts}
+
+
+def _tracking(config: dict[str, Any]) -> dict[str, Any]:
+    """Result of the track stage, unless it logged other results than today's."""
+    path = Path(config["track"] or "") / "track.json"
+    if not config["track"] or not path.exists():
+        return {}
+    result: dict[str, Any] = read_json(path)["result"]
+    now = {r["name"]: Path(r["stamps"]["gate"]).stem for r in config["variants"]}
+    return result if result["gates"] == now else {}
+
+
+def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
+    return {k: v for k, v in record.items() if k != name}

@@ -1,0 +1,55 @@
+"""Whether a variant was made, and if not, why."""
+
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json
+
+STAGES = ("checkpoint", "engine", "verify", "evaluate", "benchmark", "gate")
+SHARED = ("data", "base", "machine")
+
+
+def read_failures(folder: Path) -> list[dict[str, Any]]:
+    """Records that failed jobs left: `stage`, `name`, `key`, `reason`."""
+    return [read_json(path) for path in sorted(folder.glob("*.json"))]
+
+
+def status(
+    row: dict[str, Any], rows: list[dict[str, Any]], failures: list[dict[str, Any]]
+) -> tuple[str, str | None]:
+    """State of a variant under this plan.
+
+    Args:
+        row: The variant as the plan has it.
+        rows: Every variant, among them those that this one is compared with.
+        failures: See `read_failures`. A record counts only for the key that failed.
+
+    Returns:
+        `ok` and None; `failed` and what failed, if one of its own jobs did; `not_run` and
+        what stood in the way, if none of its own did.
+    """
+    if all(Path(row["stamps"][stage]).exists() for stage in STAGES):
+        return "ok", None
+    if own := _failure_of(row, failures):
+        return "failed", f"{own['stage']} failed: {own['reason']}"
+    missing = next(s for s in STAGES if not Path(row["stamps"][s]).exists())
+    for other in rows:
+        if other["name"] in (row["parent"], row["base"]) and (
+            record := _failure_of(other, failures)
+        ):
+            cause = f"{record['stage']} of {other['name']} failed: {record['reason']}"
+            return "not_run", f"{missing} not reached, since {cause}"
+    ancestors = {row["lineage"][:i] for i, c in enumerate(row["lineage"]) if c == "."}
+    for record in failures:
+        if record["stage"] in SHARED or record["name"] in ancestors:
+            cause = f"{record['stage']} of {record['name']} failed: {record['reason']}"
+            return "not_run", f"{missing} not reached, since {cause}"
+    return "not_run", f"{missing} not reached: the build ended before it"
+
+
+def _failure_of(row: dict[str, Any], failures: list[dict[str, Any]]) -> dict[str, Any] | None:
+    stamps = {Path(stamp).stem: Path(stamp) for stamp in row["stamps"].values()}
+    for record in failures:
+        if record["key"] in stamps and not stamps[record["key"]].exists():
+            return record
+    return None

@@ -1,0 +1,1 @@
+"""MLflow and DVC: the only package that talks to either."""
