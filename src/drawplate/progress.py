@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ def progress(
         total: How many there are; taken from `len(items)` if it has one.
         unit: What is counted, for example `layers`.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     started = last = time.monotonic()
     for done, item in enumerate(items, start=1):

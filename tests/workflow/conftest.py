@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,16 +48,13 @@ class Checkout:
         )
 
     def planned(self, **arguments) -> set[str]:
-        """Rule and log of each job that a dry run plans, as `rule name`."""
+        """Stage and name of each job that a dry run plans, for example `quantize base.int4`."""
         result = self.snakemake("--dry-run", **arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         jobs = set()
-        for line in (result.stdout + result.stderr).splitlines():
-            if line.strip().startswith("log: "):
-                # logs/<stage>/<model>.<name>.<key>.log
-                stage, file = line.split("logs/")[1].split("/")
-                name = file.split(".log")[0].rsplit(".", 1)[0]
-                jobs.add(f"{stage} {name.removeprefix('tiny').lstrip('.')}".strip())
+        for log in re.findall(r"\| tee logs/(\S+)\.[0-9a-f]{16}\.log", result.stdout + result.stderr):
+            stage, name = log.split("/")
+            jobs.add(f"{stage} {name.removeprefix('tiny').lstrip('.')}".strip())
         return jobs
 
     def drawplate(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -64,6 +64,20 @@ def need(node: Node, parameters: float, root: Path) -> Need:
     return Need(node.stage, node.name, memory, disk, minutes, False)
 
 
+def known_parameters(plan: Plan, base: dict[str, Any], root: Path) -> int:
+    """Parameters of the base: counted when it was fetched, else as declared, else 0."""
+    (node,) = plan.of("base")
+    manifest = root / node.folder / "manifest.json"
+    if manifest.exists():
+        counted: int = json.loads(manifest.read_text())["base"]["parameters"]
+        return counted
+    if base["parameters"]:
+        return int(base["parameters"])
+    folder = Path(base["source"].get("path") or "")
+    weights = folder.glob("*.safetensors") if base["source"]["kind"] == "folder" else ()
+    return sum(p.stat().st_size for p in weights) // BYTES_PER_PARAMETER
+
+
 def needs(plan: Plan, parameters: float, root: Path) -> list[Need]:
     """Needs of every job that a build would run, in order."""
     return [need(node, parameters, root) for node in plan.stale(root)]

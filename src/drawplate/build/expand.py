@@ -7,13 +7,16 @@ from drawplate.build.plan import Node, Plan, Planner
 from drawplate.config.schema import Build
 
 
-def expand(build: Build, root: Path, hardware: dict[str, Any]) -> Plan:
+def expand(
+    build: Build, root: Path, hardware: dict[str, Any], commit: str | None = None
+) -> Plan:
     """Every node of a build.
 
     Args:
         build: The checked configuration.
         root: The repository, whose `scripts/`, `src/` and lock enter the keys.
         hardware: What speeds depend on, see `hardware.identity`.
+        commit: The git commit that the report names; no part of any key.
     """
     planner = Planner(root=root, model=build.model)
     artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
@@ -35,7 +38,7 @@ def expand(build: Build, root: Path, hardware: dict[str, Any]) -> Plan:
         _add_measurements(planner, build, variant, variants, engines, base, data, machine, results)
     for variant in variants:
         _add_gate(planner, build, variant, engines, results)
-    _add_summary(planner, build, variants, base, data, machine, results)
+    _add_summary(planner, build, variants, base, data, machine, results, commit)
     return Plan(build.experiment, build.model, planner.nodes, variants)
 
 
@@ -101,8 +104,8 @@ def _base_variant(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None
     """The base's variant that quality is paired with: same engine if there is one."""
     bases = [r for r in rows if r["lineage"] == "base"]
     same = [r for r in bases if r["engine"] == row["engine"]]
-    best = (same or bases or [None])[0]
-    return None if best is None or best["name"] == row["name"] else str(best["name"])
+    best = next(iter(same or bases), row)
+    return None if best is row else str(best["name"])
 
 
 def _add_engine(
@@ -210,9 +213,18 @@ def _add_summary(
     data: Node,
     machine: Node,
     results: Path,
+    commit: str | None,
 ) -> None:
     gates = {v["name"]: v["nodes"]["gate"] for v in variants}
-    places = {"variants": [_places(v) for v in variants]}
+    context = {
+        "variants": [_places(v) for v in variants],
+        "base": {"name": build.base["name"], "path": str(base.folder)},
+        "data": str(data.folder),
+        "machine": str(machine.folder),
+        "track": str(results / "track"),
+        "failures": str(results / "failures"),
+        "git_commit": commit,
+    }
     track = planner.add(
         "track",
         "track",
@@ -224,7 +236,7 @@ def _add_summary(
             "config": build.plain(),
         },
         gates,
-        context=places,
+        context=context,
     )
     planner.add(
         "report",
@@ -232,14 +244,7 @@ def _add_summary(
         results,
         {"experiment": build.experiment, "model": build.model},
         {**gates, "track": track},
-        context={
-            **places,
-            "base": {"name": build.base["name"], "path": str(base.folder)},
-            "data": str(data.folder),
-            "machine": str(machine.folder),
-            "track": str(track.folder),
-            "failures": str(results / "failures"),
-        },
+        context=context,
     )
 
 

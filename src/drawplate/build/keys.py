@@ -4,6 +4,8 @@ import hashlib
 import json
 from typing import Any
 
+from drawplate.config.names import flatten
+
 DIGITS = 16
 
 
@@ -11,16 +13,6 @@ def digest_of_key(key: dict[str, Any]) -> str:
     """The key's short digest, the name of the stamp in a finished folder."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested plain data as one level of dotted names; lists stay whole, empty maps vanish."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    result: dict[str, Any] = {}
-    for name, item in value.items():
-        result.update(flatten(item, f"{prefix}.{name}" if prefix else str(name)))
-    return result
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -26,7 +26,7 @@ STAGES = {
     "evaluate": Stage("evaluate", ("torch", "transformers", "lm-eval", "scipy")),
     "machine": Stage("machine", ("numpy",)),
     "benchmark": Stage("benchmark", ("numpy",)),
-    "gate": Stage("gate"),
+    "gate": Stage("gate", ("numpy", "scipy")),
     "track": Stage("track", ("mlflow",)),
-    "report": Stage("report", ("plotly",)),
+    "report": Stage("report", ("matplotlib", "jinja2")),
 }

@@ -1,5 +1,6 @@
 """What the Snakefile and the command line share: from a few words to a checked plan."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,15 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     """The plan of a build, nothing written."""
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
-    return expand(load_build(config, root), root, identity(hardware))
+    return expand(load_build(config, root), root, identity(hardware), git_commit(root))
+
+
+def git_commit(root: Path) -> str | None:
+    """The commit checked out at `root`, or None outside a repository."""
+    answer = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or None
 
 
 def open_plan(config: dict[str, Any]) -> Plan:

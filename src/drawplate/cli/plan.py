@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from drawplate.build.estimate import GIB, needs
+from drawplate.build.estimate import GIB, known_parameters, needs
 from drawplate.build.hardware import memory_bytes
 from drawplate.build.workflow import load_build, make_plan
 from drawplate.cli.experiment import add_experiment, chosen, root
@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line a job and the sums; 2 if memory or disk do not suffice."""
     place, words = root(), chosen(arguments)
     plan = make_plan(words, place)
-    parameters = load_build(words, place).base["parameters"]
+    parameters = known_parameters(plan, load_build(words, place).base, place)
     rows = needs(plan, parameters, place)
     fresh = len(plan.nodes) - len(rows)
     if not rows:
@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{row.stage + ' ' + row.name:<52} {row.memory_bytes / GIB:>5.1f} GiB "
             f"{row.disk_bytes / GIB:>5.1f} GiB {row.minutes:>8.1f}  {source}"
         )
+    if parameters == 0:
+        print("the base's size is not known before it is fetched: only small jobs are estimated")
     memory = max(row.memory_bytes for row in rows)
     disk = sum(row.disk_bytes for row in rows)
     minutes = sum(row.minutes for row in rows)

@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from drawplate.config.names import flatten
 from drawplate.config.schema import Build, check
 from drawplate.errors import DrawplateError
 
@@ -59,6 +60,16 @@ def _suggest(name: str, known: list[str]) -> str:
     return f"{hint}choose one of {', '.join(known)}"
 
 
+def _suggest_setting(name: str, conf: Path) -> str:
+    """The setting of the default experiment that is spelled most like a name."""
+    with initialize_config_dir(version_base=HYDRA_VERSION, config_dir=str(conf.resolve())):
+        plain = OmegaConf.to_container(compose("config"), resolve=False)
+    assert isinstance(plain, dict)
+    close = difflib.get_close_matches(name, list(flatten({str(k): v for k, v in plain.items()})), 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}`drawplate config` shows every name"
+
+
 def _explained(error: Exception, conf: Path) -> DrawplateError:
     """Hydra's message of many lines as one, with what could have been meant."""
     message = str(error)
@@ -71,14 +82,14 @@ def _explained(error: Exception, conf: Path) -> DrawplateError:
     if found := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", message):
         group, name = found.groups()
         return DrawplateError(f"unknown {group} {name!r}", _suggest(name, options(conf, group)))
-    if found := re.search(r"(?:Key|key) '([^']+)' is not in struct", message):
-        path = re.search(r"full_key: (\S+)", message)
+    if found := re.search(r"Could not override '([^']+)'", message):
         return DrawplateError(
-            f"override {path[1] if path else found[1]!r} names no value of the configuration",
-            "see `drawplate config` for every name",
+            f"override {found[1]!r} names no setting", _suggest_setting(found[1], conf)
         )
-    if found := re.search(r"Missing mandatory value: (\S+)", message):
+    if "Missing mandatory value" in message:
+        path = re.search(r"full_key: (\S+)", message)
+        name = path[1] if path else "a setting"
         return DrawplateError(
-            f"{found[1]} has no value", f"give one, for example overrides='[\"{found[1]}=...\"]'"
+            f"{name} has no value", f"give one, for example overrides='[\"{name}=...\"]'"
         )
     return DrawplateError("the configuration cannot be composed", message.splitlines()[0])

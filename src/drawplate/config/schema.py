@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drawplate.config.sections import (
-    BaseModelSource,
+    BaseCheckpoint,
     Benchmark,
     Data,
     EngineSettings,
@@ -39,7 +39,7 @@ class Configuration(BaseModel):
     model_config = ConfigDict(extra="forbid")
     experiment: str
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    base: BaseModelSource
+    base: BaseCheckpoint
     data: Data
     recipes: dict[str, Recipe]
     engines: dict[str, EngineSettings]
@@ -74,7 +74,7 @@ class Build:
     """
 
     def __init__(self, checked: Configuration) -> None:
-        dump = checked.model_dump(mode="json")
+        dump = checked.model_dump(mode="json", by_alias=True)
         self.experiment, self.model = checked.experiment, checked.model
         self.base: dict[str, Any] = dump["base"]
         self.data: dict[str, Any] = dump["data"]
@@ -218,11 +218,11 @@ def _check_format(
     if step["kind"] != "quantize":
         return
     widths, group = set(step_bit_widths(step)), step["group_size"]
-    if not widths <= set(settings.holds.int):
+    if not widths <= set(settings.holds.bit_widths):
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} makes "
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
-            f"it holds {', '.join(f'int{b}' for b in settings.holds.int) or 'float only'}",
+            f"it holds {', '.join(f'int{b}' for b in settings.holds.bit_widths) or 'float only'}",
         )
     if settings.holds.group_sizes and group not in settings.holds.group_sizes:
         raise DrawplateError(

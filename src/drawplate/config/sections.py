@@ -17,8 +17,8 @@ class Section(BaseModel):
 class Holds(Section):
     """Weight formats that an engine can carry over exactly."""
 
-    float: list[str] = ["float32"]
-    int: list[int] = []
+    floats: list[str] = Field(["float32"], alias="float")
+    bit_widths: list[int] = Field([], alias="int")
     group_sizes: list[int] = []
 
 
@@ -43,10 +43,70 @@ class QuantizeStep(Section):
     model_config = ConfigDict(extra="allow")
 
 
-class BaseModelSource(Section):
+class PinnedSource(Section):
+    """What every source has: the digest it must show, and the licence of what it brings."""
+
+    sha256: Sha256 | None = None
+    license: str
+    bytes: Positive | None = None
+    files: list[str] | None = None
+    notes: str = ""
+
+
+class HubSource(PinnedSource):
+    """A repository of a Hugging Face hub at one revision."""
+
+    kind: Literal["hub"]
+    repo: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
+    revision: str
+    repo_type: Literal["model", "dataset"] = "model"
+
+
+class FolderSource(PinnedSource):
+    """A folder, or one file, of this machine."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class PackageSource(PinnedSource):
+    """A published package that carries files."""
+
+    kind: Literal["pypi", "npm"]
+    package: str
+    version: str
+
+
+class DvcSource(PinnedSource):
+    """A path that a DVC repository tracks."""
+
+    kind: Literal["dvc"]
+    repo: str
+    path: str
+    rev: str
+
+
+class MlflowSource(PinnedSource):
+    """A model version or run artifact of an MLflow server."""
+
+    kind: Literal["mlflow"]
+    uri: str
+
+
+Source = Annotated[
+    HubSource | FolderSource | PackageSource | DvcSource | MlflowSource,
+    Field(discriminator="kind"),
+]
+
+
+class BaseCheckpoint(Section):
     """The base checkpoint: a pinned source and what is known of it."""
 
-    model_config = ConfigDict(extra="allow")
+    name: str
+    task: Literal["causal-lm", "encoder"]
+    notes: str = ""
+    parameters: Positive | None = None
+    source: Source
 
 
 class Data(Section):
@@ -56,27 +116,41 @@ class Data(Section):
 
 
 class Evaluate(Section):
-    """Evaluation."""
+    """How much of each text and task is evaluated; see `conf/evaluate/default.yaml`."""
 
-    model_config = ConfigDict(extra="allow")
+    window_tokens: Annotated[int, Field(ge=2)]
+    windows: Positive
+    kl_windows: Annotated[int, Field(ge=0)]
+    task_rows: Annotated[int, Field(ge=0)]
+    encoder_tokens: Positive
 
 
 class Benchmark(Section):
-    """Benchmark."""
+    """What every engine is timed on; see `conf/benchmark/default.yaml`."""
 
-    model_config = ConfigDict(extra="allow")
+    prompt_tokens: Positive
+    decode_prompt_tokens: Positive
+    new_tokens: Annotated[int, Field(ge=2)]
+    batch: Positive
+    repeats: Positive
+    batch_repeats: Positive
+
+
+Share = Annotated[float, Field(ge=0)] | None
 
 
 class Gate(Section):
-    """Gate."""
+    """What a variant must keep and gain; null switches a limit off."""
 
-    model_config = ConfigDict(extra="allow")
+    max_perplexity_increase: Share
+    max_kl_nats: Share
+    max_accuracy_drop: Share
+    min_speedup: Share
+    min_size_reduction: Share
+    min_memory_reduction: Share
 
 
 class Track(Section):
-    """Track."""
+    """Where runs are logged."""
 
-    model_config = ConfigDict(extra="allow")
-
-
-__all__ = ["model_validator"]
+    tracking_uri: str

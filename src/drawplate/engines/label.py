@@ -1,5 +1,6 @@
 """The label of an engine: what its finished files hold, added up."""
 
+import collections
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,35 +19,48 @@ class Stored:
         stored_bytes: Its size on disk in bytes.
         parameters: How many of the model's weights it holds; 0 for scales and zero points.
         group_size: Columns that share a scale, or None for a tensor that is not quantized.
+        read_per_token: Whether decoding one token reads all of it. False for an embedding table
+            that is not also the head: one row is read.
     """
 
     dtype: str
     stored_bytes: int
     parameters: int
     group_size: int | None = None
+    read_per_token: bool = True
 
 
 def label(stored: Iterable[Stored], method: str | None) -> dict[str, Any]:
-    """The manifest's `format` entry.
+    """The manifest's `format` entry, in the words that `drawplate.artifacts.audit` uses too.
 
     Args:
         stored: Every tensor of the engine, those that share their bytes once.
         method: How the weights were quantized, None for a float model.
+
+    Returns:
+        The entries of the contract, and `weight_bytes_per_token`: what decoding one token reads.
     """
-    stored = list(stored)
-    by_dtype: dict[str, int] = {}
+    bytes_by_dtype: collections.Counter[str] = collections.Counter()
+    parameters_by_dtype: collections.Counter[str] = collections.Counter()
+    parameters_by_group: collections.Counter[int] = collections.Counter()
+    bytes_per_token = 0
     for tensor in stored:
-        by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.stored_bytes
-    parameters = sum(tensor.parameters for tensor in stored)
-    groups = sorted({tensor.group_size for tensor in stored if tensor.group_size is not None})
-    grids = sorted({tensor.dtype for tensor in stored if tensor.group_size is not None})
-    floats = sorted({tensor.dtype for tensor in stored if tensor.parameters})
+        bytes_by_dtype[tensor.dtype] += tensor.stored_bytes
+        parameters_by_dtype[tensor.dtype] += tensor.parameters
+        if tensor.group_size is not None:
+            parameters_by_group[tensor.group_size] += tensor.parameters
+        if tensor.read_per_token:
+            bytes_per_token += tensor.stored_bytes
+    grids = [dtype for dtype in ("int4", "int8") if parameters_by_dtype[dtype]]
+    main = grids or [parameters_by_dtype.most_common(1)[0][0]]
+    bits_per_weight = 8 * bytes_by_dtype.total() / parameters_by_dtype.total()
     return {
-        "weights_dtype": "+".join(grids or floats),
-        "bits_per_weight": round(8 * sum(by_dtype.values()) / parameters, 3),
-        "group_size": groups[0] if len(groups) == 1 else groups or None,
+        "weights_dtype": main[0] if len(main) == 1 else f"mixed {'/'.join(main)}",
+        "bits_per_weight": round(bits_per_weight, 4),
+        "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
         "quantization_method": method,
-        "tensors": dict(sorted(by_dtype.items())),
+        "tensors": dict(sorted(bytes_by_dtype.items())),
+        "weight_bytes_per_token": bytes_per_token,
     }
 
 

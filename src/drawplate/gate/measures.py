@@ -5,13 +5,16 @@ from typing import Any
 Measure = dict[str, Any]
 
 
-def at_most(what: str, value: float, ci95: list[float], limit: float, unit: str = "") -> Measure:
+def at_most(
+    what: str, value: float, ci95: list[float] | None, limit: float, unit: str = ""
+) -> Measure:
     """A loss that must stay within a limit, judged on the interval's upper end.
 
     Args:
         what: What rises, for example `perplexity of all texts`; begins the sentence.
         value: The loss.
-        ci95: Low and high end of its 95 % interval.
+        ci95: Low and high end of its 95 % interval; None if there was too little to have one,
+            which does not pass.
         limit: Largest loss that is let through.
         unit: Printed behind the numbers; shares are multiplied by 100 for `%` and `points`.
 
@@ -22,6 +25,9 @@ def at_most(what: str, value: float, ci95: list[float], limit: float, unit: str 
     def show(number: float) -> str:
         return f"{number * 100:.2f} {unit}" if unit in ("%", "points") else f"{number:.4f} {unit}"
 
+    if ci95 is None:
+        sentence = f"{what} is {show(value)}, from too little text or too few examples to judge."
+        return {"value": value, "ci95": None, "limit": limit, "passed": False, "sentence": sentence}
     low, high = ci95
     passed = high <= limit
     verdict = "is within" if passed else "is beyond" if low > limit else "may be beyond"
@@ -34,10 +40,11 @@ def at_most(what: str, value: float, ci95: list[float], limit: float, unit: str 
     return {"value": value, "ci95": ci95, "limit": limit, "passed": passed, "sentence": sentence}
 
 
-def faster(ratio: dict[str, Any], gain: float) -> Measure:
+def faster(what: str, ratio: dict[str, Any], gain: float) -> Measure:
     """Speed against the parent, from runs that took turns with the parent's.
 
     Args:
+        what: Begins the sentence, for example `Decode speed`.
         ratio: `median`, `min`, `max` and `repeats` of own over parent's tokens a second, one
             ratio for each pair of neighbouring runs.
         gain: Smallest gain that counts, as a share. The slowest pair must also be above 1, so
@@ -50,7 +57,7 @@ def faster(ratio: dict[str, Any], gain: float) -> Measure:
         "ci95": None,
         "limit": 1 + gain,
         "passed": passed,
-        "sentence": f"decode speed is {median:.2f} times the parent's ({low:.2f} to {high:.2f} "
+        "sentence": f"{what} is {median:.2f} times the parent's ({low:.2f} to {high:.2f} "
         f"over {ratio['repeats']} interleaved repeats), {1 + gain:.2f} is asked for.",
     }
 

@@ -36,7 +36,7 @@ def gate(
 
     Returns:
         `passed`; `reasons`, the sentences of what failed, empty if it passed; `measures`,
-        every comparison by name, see `drawplate.gate.measures`.
+        every comparison by name, see `drawplate.gate.measures`; `paired` as given.
     """
     quality = dict(_quality(thresholds, evaluation, paired))
     gains = {}
@@ -46,7 +46,12 @@ def gate(
     if gains and not any(m["passed"] for m in gains.values()):
         facts = " ".join(m["sentence"] for m in gains.values())
         reasons.append(f"It does not pay: neither faster, smaller nor lighter in memory. {facts}")
-    return {"passed": not reasons, "reasons": reasons, "measures": {**quality, **gains}}
+    return {
+        "passed": not reasons,
+        "reasons": reasons,
+        "measures": {**quality, **gains},
+        "paired": paired,
+    }
 
 
 def _quality(
@@ -67,7 +72,8 @@ def _quality(
     for name, task in paired["tasks"].items() if limit is not None else ():
         low, high = task["ci95"]
         what = f"The drop of {name} below the base"
-        yield f"drop.{name}", at_most(what, -task["difference"], [-high, -low], limit, "points")
+        drop = at_most(what, -task["difference"], [-high, -low], limit, "points")
+        yield f"drop.{name}", drop
 
 
 def _gains(
@@ -75,7 +81,11 @@ def _gains(
 ) -> Iterator[tuple[str, Measure]]:
     parent = benchmark["against"]
     if (gain := thresholds["min_speedup"]) is not None:
-        yield "speedup", faster(benchmark["ratio"]["batch_1"]["decode_tokens_per_s"], gain)
+        ratios = benchmark["ratio"]["batch_1"]
+        # An encoder does not decode; its speed is that of reading.
+        decode, prefill = ratios["decode_tokens_per_s"], ratios["prefill_tokens_per_s"]
+        what = "Decode speed" if decode else "Prefill speed"
+        yield "speedup", faster(what, decode or prefill, gain)
     if (gain := thresholds["min_size_reduction"]) is not None:
         yield "size", smaller("The engine's files", own_bytes, parent_bytes, gain)
     if (gain := thresholds["min_memory_reduction"]) is not None:

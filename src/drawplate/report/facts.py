@@ -35,10 +35,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     """
     rows, failures = config["variants"], read_failures(Path(config["failures"]))
     tracking = _tracking(config)
-    evaluations = {r["name"]: _result(r, "evaluate") for r in rows}
-    variants = [
-        _variant(row, rows, failures, evaluations, tracking, config["experiment"]) for row in rows
-    ]
+    variants = [_variant(row, rows, failures, tracking, config["experiment"]) for row in rows]
     machine = Path(config["machine"])
     known = (machine / "machine.json").exists()
     return {
@@ -56,16 +53,10 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def complete(facts: dict[str, Any]) -> bool:
-    """Whether every variant was built and measured."""
-    return all(v["status"] == "ok" for v in facts["variants"])
-
-
 def _variant(
     row: Row,
     rows: list[Row],
     failures: list[dict[str, Any]],
-    evaluations: dict[str, dict[str, Any] | None],
     tracking: dict[str, Any],
     experiment: str,
 ) -> dict[str, Any]:
@@ -79,7 +70,7 @@ def _variant(
         "reason": reason,
         "artifact": _artifact(row, manifest),
         "format": manifest["format"] if manifest else None,
-        "quality": _quality(row, evaluations, gate),
+        "quality": _quality(row, gate),
         "performance": _performance(benchmark),
         "cost": None,
         "gate": {
@@ -127,38 +118,34 @@ def _artifact(row: Row, manifest: dict[str, Any] | None) -> dict[str, Any] | Non
     }
 
 
-def _quality(
-    row: Row, evaluations: dict[str, dict[str, Any] | None], gate: dict[str, Any] | None
-) -> dict[str, Any] | None:
-    own = evaluations[row["name"]]
+def _quality(row: Row, gate: dict[str, Any] | None) -> dict[str, Any] | None:
+    own = _result(row, "evaluate")
     if own is None:
         return None
-    base = evaluations.get(row["base"] or row["name"])
-    texts = own["perplexity"] or {}
+    paired = gate["paired"] if gate else None
+    whole, texts = own["perplexity_all"], own["perplexity"] or {}
     return {
         "source": own["source"],
-        "perplexity": own["perplexity_all"],
+        # The contract wants an interval; a single window has none, and stands by its text.
+        "perplexity": whole if whole and whole["ci95"] else None,
         "kl_to_base": own["kl_to_base"],
-        "tasks": {n: _without(t, "correct") for n, t in own["tasks"].items()},
-        "retention": None if base is None else retention(own, base),
-        "perplexity_by_text": {n: _without(t, "nll_per_window") for n, t in texts.items()},
-        "paired": gate["paired"] if gate else None,
+        "tasks": {n: _numbers(t) for n, t in own["tasks"].items()},
+        "retention": retention(row, paired),
+        "perplexity_by_text": {n: _numbers(t) for n, t in texts.items()},
+        "paired": paired,
         "compared_with": row["base"],
     }
 
 
-def retention(own: dict[str, Any], base: dict[str, Any]) -> float | None:
+def retention(row: Row, paired: dict[str, Any] | None) -> float | None:
     """How much of the base's quality is left, 1.0 being all of it.
 
-    For a language model the base's perplexity over the variant's; for an encoder the ratio
-    of the first task's measure.
+    For a language model the base's perplexity over the variant's on the same tokens; for an
+    encoder the ratio of the first task's measure. 1.0 for the base itself.
     """
-    if own["perplexity_all"] is not None and base["perplexity_all"] is not None:
-        return float(base["perplexity_all"]["value"] / own["perplexity_all"]["value"])
-    for name, task in own["tasks"].items():
-        if name in base["tasks"]:
-            return float(task["accuracy"] / base["tasks"][name]["accuracy"])
-    return None
+    if row["base"] is None:
+        return 1.0
+    return float(paired["retention"]) if paired and paired["retention"] is not None else None
 
 
 def _performance(benchmark: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -205,5 +192,6 @@ def _tracking(config: dict[str, Any]) -> dict[str, Any]:
     return result if result["gates"] == now else {}
 
 
-def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if k != name}
+def _numbers(record: dict[str, Any]) -> dict[str, Any]:
+    """A score without the values of its single windows or examples."""
+    return {k: v for k, v in record.items() if not isinstance(v, list) or k == "ci95"}

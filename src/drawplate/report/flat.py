@@ -7,7 +7,6 @@ from typing import Any
 from drawplate.report.pareto import points
 
 
-
 def variant_metrics(variant: dict[str, Any]) -> dict[str, float]:
     """Every measured number of a variant, its unit in its name; what was not measured is absent."""
     found: dict[str, float | None] = {}

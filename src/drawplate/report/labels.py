@@ -1,77 +1,83 @@
-"""Names beside the points of a picture, set so that none covers another."""
+"""Places for names beside the points of a picture, so that none covers another.
 
-from typing import TYPE_CHECKING
+Plain geometry in points (1/72 inch): a box is `(x0, y0, x1, y1)`, y upward.
+"""
 
-from drawplate.report.pareto import Point
+import dataclasses
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox
+Box = tuple[float, float, float, float]
 
-# Offsets in points and alignment, in the order they are tried.
-PLACES = (
-    (0, 1, "center", "bottom"),
-    (1, 0, "left", "center"),
-    (0, -1, "center", "top"),
-    (-1, 0, "right", "center"),
-    (0.8, 0.8, "left", "bottom"),
-    (0.8, -0.8, "left", "top"),
-    (-0.8, 0.8, "right", "bottom"),
-    (-0.8, -0.8, "right", "top"),
-)
-DISTANCES = (16, 26, 38, 52)
-INK, FAINT = "#1f2933", "#616e7c"
+# Directions in the order they are tried: right, left, up and down, then the corners.
+DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+GAPS = (4.0, 8.0, 14.0, 22.0, 32.0, 44.0, 58.0)
+NEAR = 14.0  # gap up to which a name needs no line to its marker
+OUTSIDE_WEIGHT = 8.0
+GAP_WEIGHT = 1.0
 
 
-def place_labels(axes: "Axes", points: list[Point], front: list[str]) -> None:
-    """Write each variant's name and size where it is free; names link to their sections.
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """A name to place.
 
-    Greedy: those on the front first, each at the first place inside the axes that meets no
-    marker and no label set before, or at the place where it overlaps least.
+    Attributes:
+        anchor: Middle of its marker.
+        radius: Half the marker's extent.
+        width: Of the written name.
+        height: Of the written name.
     """
-    figure = axes.figure
-    figure.draw_without_rendering()
-    markers = [c.get_window_extent() for c in axes.collections if len(c.get_offsets()) == 1]
-    taken: list[Bbox] = [*markers, axes.texts[0].get_window_extent()]
-    for point in sorted(points, key=lambda p: (p.name not in front, -p.speed)):
-        label = axes.annotate(
-            f"{point.name}\n{point.bytes / 1e6:.0f} MB",
-            (point.speed, point.quality),
-            textcoords="offset points",
-            xytext=(0, 0),
-            fontsize=8.5,
-            color=INK if point.gate_passed else FAINT,
-            fontweight="bold" if point.name in front else "normal",
-            linespacing=1.25,
-            zorder=4,
-            url=f"#variant-{point.name}",
-        )
-        best = min(_candidates(), key=lambda c: _cost(label, c, taken, axes))
-        _move(label, best)
-        taken.append(label.get_window_extent())
+
+    anchor: tuple[float, float]
+    radius: float
+    width: float
+    height: float
 
 
-def _candidates() -> list[tuple[float, float, str, str]]:
-    return [(dx * d, dy * d, ha, va) for d in DISTANCES for dx, dy, ha, va in PLACES]
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a name goes: the box of its text, and whether a line should lead to it."""
+
+    box: Box
+    leader: bool
 
 
-def _move(label, place: tuple[float, float, str, str]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    dx, dy, horizontal, vertical = place
-    label.set_position((dx, dy))
-    label.set_horizontalalignment(horizontal)
-    label.set_verticalalignment(vertical)
+def place(labels: list[Label], obstacles: list[Box], frame: Box) -> list[Place]:
+    """Find a place for each label, greedily, in the order given.
+
+    Args:
+        labels: The important ones first, they get the better places.
+        obstacles: Boxes not to be covered: markers, error bars.
+        frame: The names should stay inside.
+
+    Returns:
+        For each label the place with the least overlap, the nearest of those.
+    """
+    taken, places = list(obstacles), []
+    for label in labels:
+        candidates = [(gap, _box(label, d, gap)) for gap in GAPS for d in DIRECTIONS]
+        gap, box = min(candidates, key=lambda c: _cost(c[0], c[1], taken, frame))
+        taken.append(box)
+        places.append(Place(box, gap > NEAR))
+    return places
 
 
-def _cost(label, place, taken, axes) -> float:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """Overlap in square pixels with what stands already, and the overhang over the axes."""
-    _move(label, place)
-    box, frame = label.get_window_extent(), axes.get_window_extent()
-    overlap = sum(_shared(box, other) for other in taken)
-    outside = box.width * box.height - _shared(box, frame)
-    return float(overlap + 4 * outside)
-
-
-def _shared(a: "Bbox", b: "Bbox") -> float:
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+def shared_area(a: Box, b: Box) -> float:
+    """Area that two boxes have in common."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0.0) * max(height, 0.0)
+
+
+def _box(label: Label, direction: tuple[int, int], gap: float) -> Box:
+    """The label's box at a distance from its marker; at corners the marker's circle counts."""
+    across, up = direction
+    reach = label.radius * (0.7 if across and up else 1.0) + gap
+    x = label.anchor[0] + across * (reach + label.width / 2)
+    y = label.anchor[1] + up * (reach + label.height / 2)
+    half_width, half_height = label.width / 2, label.height / 2
+    return x - half_width, y - half_height, x + half_width, y + half_height
+
+
+def _cost(gap: float, box: Box, taken: list[Box], frame: Box) -> float:
+    overlap = sum(shared_area(box, other) for other in taken)
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - shared_area(box, frame)
+    return overlap + OUTSIDE_WEIGHT * outside + GAP_WEIGHT * gap

@@ -10,9 +10,11 @@ class Point:
 
     Attributes:
         name: The variant.
+        label: Its recipe and engine, which the picture shows.
+        engine: Its engine.
         quality: Perplexity, or an encoder's first task measure.
         quality_ci95: Its 95 % interval.
-        speed: Median at batch 1, in tokens (encoder: sentences) a second.
+        speed: Median at batch 1, in tokens a second.
         speed_range: Slowest and fastest repeat.
         higher_is_better: Direction of `quality`.
         quality_name: What `quality` is.
@@ -22,6 +24,8 @@ class Point:
     """
 
     name: str
+    label: str
+    engine: str
     quality: float
     quality_ci95: tuple[float, float]
     speed: float
@@ -66,6 +70,8 @@ def _point(variant: dict[str, Any]) -> Point | None:
         return None
     return Point(
         name=variant["name"],
+        label=f"{variant['recipe']} {variant['engine']}",
+        engine=variant["engine"],
         quality=quality["value"],
         quality_ci95=tuple(quality["ci95"]),
         speed=speed["median"],
@@ -96,7 +102,7 @@ def primary_quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def primary_speed(performance: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The speed that ranks variants, at batch 1: decode, or an encoder's sentences.
+    """The speed that ranks variants, at batch 1: decode, or prefill of an encoder.
 
     Returns:
         `name`, `median`, `min`, `max` and `repeats`, or None if nothing was measured.
@@ -104,7 +110,6 @@ def primary_speed(performance: dict[str, Any] | None) -> dict[str, Any] | None:
     batch_1 = (performance or {}).get("batch_1") or {}
     for key, name in (
         ("decode_tokens_per_s", "decode tokens/s"),
-        ("sentences_per_s", "sentences/s"),
         ("prefill_tokens_per_s", "prefill tokens/s"),
     ):
         if batch_1.get(key):

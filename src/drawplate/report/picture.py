@@ -10,17 +10,21 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from drawplate.report.labels import place_labels
+from drawplate.report.labels import Box, Label, place
 from drawplate.report.pareto import Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # Okabe and Ito's palette (2008), told apart with any colour vision; black and yellow left out.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 MARKERS = ("o", "s", "D", "^", "v", "P")
-LARGEST_AREA = 1100.0  # square points of the largest engine's marker
-INK, FAINT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
+SVG_DPI = 72.0  # of matplotlib's SVG, so that places computed before saving hold
+LARGEST_AREA = 900.0  # square points of the largest engine's marker
+INK, FAINT, GRID, FRONT, LEADER = "#1f2933", "#616e7c", "#e4e7eb", "#9fb3c8", "#9aa5b1"
+NARROW_BELOW = 7.0  # inches
 LOG_RATIO = 4.0  # quality that spans more than this factor is drawn on a logarithmic axis
 STYLE = {
     "svg.fonttype": "none",
@@ -36,18 +40,12 @@ STYLE = {
 }
 
 
-def draw(
-    points: list[Point],
-    front: list[str],
-    engines: dict[str, str],
-    size_inches: tuple[float, float],
-) -> str:
+def draw(points: list[Point], front: list[str], size_inches: tuple[float, float]) -> str:
     """Draw the picture.
 
     Args:
         points: The measured variants.
         front: Names on the Pareto front, from slow to fast.
-        engines: Engine of each variant, which decides its marker.
         size_inches: Width and height; text keeps its size, so a narrow picture is another one.
 
     Returns:
@@ -58,12 +56,13 @@ def draw(
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size_inches, layout="constrained")
+        figure = Figure(figsize=size_inches, dpi=SVG_DPI, layout="constrained")
         axes = figure.add_subplot()
         _dress(axes, points)
         _draw_front(axes, points, front)
-        _draw_points(axes, points, front, engines)
-        place_labels(axes, points, front)
+        _draw_points(axes, points, front)
+        _explain(figure, points)
+        _name(figure, axes, points, front)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "drawplate"})
     return _inline(out.getvalue())
@@ -79,8 +78,10 @@ def _dress(axes: "Axes", points: list[Point]) -> None:
         axes.set_yscale("log")
         axes.set_ylim(low * 0.85, high * 1.15)
     else:
-        margin = 0.12 * (high - low) or 0.05 * abs(high)
-        axes.set_ylim(low - margin, high + margin)
+        margin = 0.1 * (high - low) or 0.05 * abs(high)
+        room = 2.5 * margin  # for names above the best
+        above = first.higher_is_better
+        axes.set_ylim(low - (margin if above else room), high + (room if above else margin))
     fastest = max(p.speed_range[1] for p in points)
     axes.set_xlim(0, fastest * 1.12)
     if not first.higher_is_better:
@@ -120,20 +121,18 @@ def _draw_front(axes: "Axes", points: list[Point], front: list[str]) -> None:
             x.append(point.speed)
             y.append(following.quality)
     end = axes.get_ylim()[0]  # the worse end, whichever way the axis points
-    axes.plot([*x, best[-1].speed], [*y, end], color="#9fb3c8", linewidth=1.6, zorder=1.5)
+    axes.plot([*x, best[-1].speed], [*y, end], color=FRONT, linewidth=1.6, zorder=1.5)
     axes.fill_between(
         [*x, best[-1].speed], [*y, end], end, color="#f0f4f8", zorder=0.5, linewidth=0
     )
 
 
-def _draw_points(
-    axes: "Axes", points: list[Point], front: list[str], engines: dict[str, str]
-) -> None:
+def _draw_points(axes: "Axes", points: list[Point], front: list[str]) -> None:
     largest = max(p.bytes for p in points)
-    order = list(dict.fromkeys(engines[p.name] for p in points))
+    order = list(dict.fromkeys(p.engine for p in points))
     # Large markers first, so that none hides a smaller one.
     for point in sorted(points, key=lambda p: -p.bytes):
-        index = order.index(engines[point.name])
+        index = order.index(point.engine)
         colour = COLOURS[index % len(COLOURS)]
         axes.errorbar(
             point.speed,
@@ -153,7 +152,7 @@ def _draw_points(
         axes.scatter(
             point.speed,
             point.quality,
-            s=LARGEST_AREA * point.bytes / largest,
+            s=_area(point, largest),
             marker=MARKERS[index % len(MARKERS)],
             facecolor=(colour, 0.55) if point.gate_passed else "white",
             edgecolor=INK if point.name in front else colour,
@@ -161,6 +160,89 @@ def _draw_points(
             linestyle="-" if point.gate_passed else (0, (2, 1.5)),
             zorder=3,
         )
+
+
+def _explain(figure: "Figure", points: list[Point]) -> None:
+    """The legend, below the axes: marker of each engine, and what hollow ones mean."""
+    from matplotlib.lines import Line2D
+
+    def sign(marker: str, edge: str, face: str, label: str) -> Line2D:
+        look = Line2D([], [], linestyle="none", marker=marker, markersize=8, label=label)
+        look.set(markeredgecolor=edge, markerfacecolor=face)
+        return look
+
+    handles = []
+    for index, engine in enumerate(dict.fromkeys(p.engine for p in points)):
+        colour = COLOURS[index % len(COLOURS)]
+        handles.append(sign(MARKERS[index % len(MARKERS)], colour, colour, engine))
+    handles.append(Line2D([], [], color=FRONT, linewidth=1.8, label="Pareto front"))
+    if not all(p.gate_passed for p in points):
+        handles.append(sign("o", FAINT, "white", "stopped by the gate"))
+    columns = len(handles) if figure.get_figwidth() > NARROW_BELOW else 2
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
+def _area(point: Point, largest: int) -> float:
+    return LARGEST_AREA * point.bytes / largest
+
+
+def _name(figure: "Figure", axes: "Axes", points: list[Point], front: list[str]) -> None:
+    """Write each variant's name where it is free; it links to the variant's section."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # from now on the axes stay where they are
+    largest = max(p.bytes for p in points)
+    ordered = sorted(points, key=lambda p: (p.name not in front, -p.speed))
+    texts, labels, obstacles = [], [], [_extent(axes.texts[0])]
+    for point in ordered:
+        text = axes.text(
+            0,
+            0,
+            f"{point.label}\n{point.bytes / 1e6:.0f} MB",
+            transform=None,
+            fontsize=8.5,
+            linespacing=1.25,
+            color=INK if point.gate_passed else FAINT,
+            fontweight="bold" if point.name in front else "normal",
+            url=f"#variant-{point.name}",
+            zorder=4,
+        )
+        low_x, low_y, high_x, high_y = _extent(text)
+        x, y = axes.transData.transform((point.speed, point.quality))
+        radius = _area(point, largest) ** 0.5 / 2
+        texts.append(text)
+        labels.append(Label((x, y), radius, high_x - low_x, high_y - low_y))
+        obstacles += [(x - radius, y - radius, x + radius, y + radius), *_bars(axes, point)]
+    frame = axes.get_window_extent().extents
+    for text, label, found in zip(texts, labels, place(labels, obstacles, frame), strict=True):
+        _move(axes, text, label, found.box, leader=found.leader)
+
+
+def _move(axes: "Axes", text: "Text", label: Label, box: Box, *, leader: bool) -> None:
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    text.set(position=middle, horizontalalignment="center", verticalalignment="center")
+    if leader:
+        end = (
+            min(max(label.anchor[0], box[0]), box[2]),
+            min(max(label.anchor[1], box[1]), box[3]),
+        )
+        xs, ys = zip(label.anchor, end, strict=True)
+        axes.plot(xs, ys, transform=None, color=LEADER, linewidth=0.8, zorder=2, scalex=False)
+
+
+def _bars(axes: "Axes", point: Point) -> list[Box]:
+    """Boxes of a point's two error bars, a little wider than drawn."""
+    (left, low) = axes.transData.transform((point.speed_range[0], point.quality_ci95[0]))
+    (right, high) = axes.transData.transform((point.speed_range[1], point.quality_ci95[1]))
+    x, y = axes.transData.transform((point.speed, point.quality))
+    low, high = min(low, high), max(low, high)
+    return [(left, y - 2, right, y + 2), (x - 2, low, x + 2, high)]
+
+
+def _extent(text: "Text") -> Box:
+    x0, y0, x1, y1 = text.get_window_extent().extents
+    return x0, y0, x1, y1
 
 
 def _inline(svg: str) -> str:

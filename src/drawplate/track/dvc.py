@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from drawplate.errors import DrawplateError
+from drawplate.progress import say
 
 STAGE = "build"
 LOCK = "dvc.lock"
@@ -34,6 +35,7 @@ def record(root: Path) -> bool:
     missing = [name for name in ("artifacts", "results") if not (root / name).is_dir()]
     if missing:
         raise DrawplateError(f"there is no {missing[0]}/ to record", "build first: make artifacts")
+    say("recording artifacts/ and results/ in DVC (reads what is new once)")
     _dvc(root, "commit", "--force", STAGE)
     return True
 
@@ -46,6 +48,7 @@ def push(root: Path, remote: str | None = None) -> None:
     """
     _need_remote(root, remote)
     record(root)
+    say(f"sending to the {remote or 'default'} remote what it does not have")
     _dvc(root, "push", *_remote(remote), STAGE)
 
 
@@ -66,6 +69,7 @@ def pull(root: Path, remote: str | None = None, *, force: bool = False) -> None:
             f"{LOCK} is missing, so nothing says what to pull",
             f"run drawplate push where the artifacts are and commit {LOCK} to git",
         )
+    say(f"bringing back from the {remote or 'default'} remote what is not here")
     _dvc(root, "pull", *_remote(remote), *(["--force"] if force else []), STAGE)
 
 
@@ -82,13 +86,16 @@ def _need_repository(root: Path) -> None:
 
 def _need_remote(root: Path, remote: str | None) -> None:
     _need_repository(root)
+    if remote is None:
+        # Exits with an error and prints nothing if it is not set.
+        if not _dvc(root, "config", "core.remote", check=False).strip():
+            raise DrawplateError("DVC has no default remote", _how())
+        return
     known = [line.split()[0] for line in _dvc(root, "remote", "list").splitlines() if line]
-    if remote and remote not in known:
+    if remote not in known:
         raise DrawplateError(
             f"DVC knows no remote {remote!r}", f"it knows {', '.join(known) or 'none'}; {_how()}"
         )
-    if not remote and not _dvc(root, "remote", "default", check=False).strip():
-        raise DrawplateError("DVC has no default remote", _how())
 
 
 def _how() -> str:
@@ -112,7 +119,7 @@ def _dvc(root: Path, *words: str, check: bool = True) -> str:
 def _explained(action: str, stderr: str) -> DrawplateError:
     lines = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.strip()]
     cause = next((line for line in lines if "WARNING" not in line), f"dvc {action} failed")
-    if "unable to remove" in stderr or "without a confirmation" in stderr:
+    if "--force" in cause:  # DVC asks for it where it would replace files it does not know
         return DrawplateError(
             "local results that were never recorded would be replaced",
             "keep them with drawplate push first, or replace them with drawplate pull --force",

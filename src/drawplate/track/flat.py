@@ -1,10 +1,12 @@
 """Nested facts as MLflow takes them: one level of short texts, and numbers."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+FORBIDDEN = re.compile(r"[^\w./: -]")  # in the name of a param or metric
 MAX_PARAM_CHARACTERS = 6000
 MAX_PARAMS_A_BATCH = 100
 MAX_METRICS_A_BATCH = 1000
@@ -13,8 +15,10 @@ MAX_TAG_CHARACTERS = 5000
 
 def params(config: dict[str, Any]) -> dict[str, str]:
     """Config by dotted names, each value as text; lists as JSON, cut at MLflow's limit."""
-    flat = dict(_leaves(config, ""))
-    return {name: as_text(value, MAX_PARAM_CHARACTERS) for name, value in flat.items()}
+    return {
+        FORBIDDEN.sub("_", name): as_text(value, MAX_PARAM_CHARACTERS)
+        for name, value in _leaves(config, "")
+    }
 
 
 def as_text(value: Any, limit: int = MAX_TAG_CHARACTERS) -> str:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.report.flat import variant_metrics
-from drawplate.track.flat import MAX_METRICS_A_BATCH, MAX_PARAMS_A_BATCH, as_text, batches, params
+from drawplate.track.flat import (
+    FORBIDDEN,
+    MAX_METRICS_A_BATCH,
+    MAX_PARAMS_A_BATCH,
+    as_text,
+    batches,
+    params,
+)
 from drawplate.track.server import check, client_settings, unreachable
 
 if TYPE_CHECKING:
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
 BUILD_KEY = "drawplate.build_key"
 PARENT = "mlflow.parentRunId"
+# Opens the page of runs side by side, not that of traces.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def log_build(
@@ -95,7 +104,7 @@ def _client(uri: str) -> Iterator["MlflowClient"]:
 def _experiment(client: "MlflowClient", name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -175,4 +184,5 @@ def _log_metrics(client: "MlflowClient", run_id: str, values: dict[str, float]) 
 
     now = int(time.time() * 1000)
     for batch in batches(values, MAX_METRICS_A_BATCH):
-        client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in batch.items()])
+        entries = [Metric(FORBIDDEN.sub("_", k), v, now, 0) for k, v in batch.items()]
+        client.log_batch(run_id, metrics=entries)

@@ -1,5 +1,6 @@
 """Whether a tracking server answers, found out in seconds and told in one line."""
 
+import contextlib
 import os
 import socket
 import urllib.error
@@ -10,6 +11,7 @@ from drawplate.errors import DrawplateError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 PROBE_SECONDS = 5.0
+CAUSE_CHARACTERS = 200
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 # MLflow retries for minutes by default; a build that ends in tracking should not hang there.
 CLIENT_SETTINGS = {
@@ -54,11 +56,13 @@ def check(uri: str, seconds: float = PROBE_SECONDS) -> None:
 
 def unreachable(uri: str, error: Exception) -> DrawplateError:
     """The one line that names the address and what to do."""
-    cause = getattr(error, "reason", error)
+    cause = " ".join(str(getattr(error, "reason", error)).split())[:CAUSE_CHARACTERS]
+    remote = bool(urlsplit(uri).hostname)
+    trouble = "server {} does not answer" if remote else "store {} cannot be used"
     return DrawplateError(
-        f"the tracking server {without_password(uri)} does not answer ({cause})",
-        f"start it or correct {VARIABLE}, or unset {VARIABLE} to log into sqlite:///mlflow.db; "
-        "everything built so far is kept",
+        f"the tracking {trouble.format(without_password(uri))} ({cause})",
+        f"{'start' if remote else 'repair'} it or correct {VARIABLE}, or unset {VARIABLE} to log "
+        "into sqlite:///mlflow.db; everything built so far is kept",
     )
 
 
@@ -77,10 +81,9 @@ def client_settings() -> None:
 
 
 def _ask(url: str, seconds: float) -> None:
-    try:
+    # A status such as "log in first" is an answer too.
+    with contextlib.suppress(urllib.error.HTTPError):
         urllib.request.urlopen(url, timeout=seconds).close()
-    except urllib.error.HTTPError:
-        pass  # an answer, if only "log in first"
 
 
 def _dialect(scheme: str) -> str:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drawplate.build.keys import differences, digest_of_key, flatten
+from drawplate.build.keys import differences, digest_of_key
 from drawplate.build.lock import pins, versions
+from drawplate.config.names import flatten
 from drawplate.errors import DrawplateError
 
 plain = st.recursive(

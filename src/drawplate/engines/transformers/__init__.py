@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.manifest import MANIFEST
-from drawplate.engines.label import Stored, label, quantization_method
 from drawplate.engines.pooling import mean_pool
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import CAUSAL_LM, checked_options, task_of
@@ -33,7 +33,7 @@ def compile(
             "digest": _digest(checkpoint),
         },
     )
-    return label(_stored(checkpoint), quantization_method(checkpoint))
+    return audit(checkpoint)
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -70,18 +70,29 @@ def load(folder: Path, threads: int) -> Engine:
 
 
 class Reference:
-    """A checkpoint in transformers, float32, on the CPU."""
+    """A checkpoint in transformers, float32, on the CPU.
+
+    Packed weights are multiplied out at load, so that the reference is nobody's kernel.
+    """
 
     def __init__(self, checkpoint: Path, threads: int) -> None:
         import torch
-        from transformers import AutoModel, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+        from drawplate.checkpoint.quantized import is_quantized
 
         torch.set_num_threads(threads)
         self.task = task_of(checkpoint)
         auto = AutoModelForCausalLM if self.task == CAUSAL_LM else AutoModel
-        self._model = auto.from_pretrained(
-            checkpoint, dtype=torch.float32, trust_remote_code=False, local_files_only=True
-        ).eval()
+        safe = {"dtype": torch.float32, "trust_remote_code": False, "local_files_only": True}
+        if is_quantized(checkpoint):
+            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+            del config.quantization_config
+            self._model = auto.from_pretrained(
+                None, config=config, state_dict=_dequantized(checkpoint), **safe
+            ).eval()
+        else:
+            self._model = auto.from_pretrained(checkpoint, **safe).eval()
 
     def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.logits`."""
@@ -144,18 +155,11 @@ def _digest(checkpoint: Path) -> str | None:
     return digest
 
 
-def _stored(checkpoint: Path) -> list[Stored]:
-    """Every weight of a checkpoint as it stands on disk."""
+def _dequantized(checkpoint: Path) -> dict[str, Any]:
+    """Every tensor of a packed checkpoint in float32, by full name."""
     from drawplate.checkpoint.quantized import read_float, read_quantized
 
-    stored = []
-    for tensor in read_float(checkpoint).values():
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        stored.append(Stored(dtype, tensor.nbytes, tensor.numel()))
-    for tensor in read_quantized(checkpoint).values():
-        weights = tensor.codes.numel()
-        stored.append(
-            Stored(f"int{tensor.bits}", weights * tensor.bits // 8, weights, tensor.group_size)
-        )
-        stored.append(Stored("scales", tensor.scales.numel() * 2, 0))
-    return stored
+    tensors = {name: tensor.float() for name, tensor in read_float(checkpoint).items()}
+    for name, packed in read_quantized(checkpoint).items():
+        tensors[f"{name}.weight"] = packed.dequantize()
+    return tensors

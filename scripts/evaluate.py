@@ -1,0 +1,33 @@
+"""Evaluate an engine through itself: perplexity, divergence from the base, tasks."""
+
+import argparse
+from pathlib import Path
+
+from drawplate.artifacts.files import finished_folder
+from drawplate.build.job import Job, finish_measurement, run
+from drawplate.evaluate.stage import run_stage
+
+
+def main() -> None:
+    """Read the job, measure, write `evaluate.json`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the job's JSON file")
+    parser.add_argument("--engine", type=Path, required=True, help="engine folder to evaluate")
+    parser.add_argument("--base", type=Path, required=True, help="the base's checkpoint folder")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data stage")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    arguments = parser.parse_args()
+    job = Job.read(arguments.config)
+
+    def work() -> None:
+        result = run_stage(
+            job.config, arguments.engine, arguments.base, arguments.data, job.threads
+        )
+        with finished_folder(arguments.output) as scratch:
+            finish_measurement(scratch, job, result)
+
+    run(job, work)
+
+
+if __name__ == "__main__":
+    main()

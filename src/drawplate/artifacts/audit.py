@@ -1,0 +1,148 @@
+"""The label of a checkpoint, read back from its finished tensors, and what is wrong with them.
+
+Several libraries write folders that reload as noise with no more than a warning. A label computed
+from the stored bytes, and not from what the recipe asked for, does not share their opinion. For the
+same reason this module reads the files by itself and not through the code that wrote them.
+"""
+
+import collections
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from drawplate.artifacts.files import read_json
+from drawplate.artifacts.manifest import sha256_file
+from drawplate.errors import DrawplateError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PACKED = ".weight_packed"
+QUANTIZED_PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
+TOKENIZER_FILES = ("tokenizer.json", "chat_template.jinja")
+PROBLEMS_SHOWN = 5
+
+
+def audit(folder: Path, declared_bits_per_weight: float | None = None) -> dict[str, Any]:
+    """Read a checkpoint's label from its tensors.
+
+    Args:
+        folder: A finished checkpoint, float or compressed-tensors `pack-quantized`.
+        declared_bits_per_weight: What the recipe promised at most, if it promised something.
+
+    Returns:
+        `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`: of the quantized matrices
+        if there are any, so that a float embedding beside them does not count), `bits_per_weight`
+        (all stored bits, scales and zero points included, for each parameter of the model),
+        `group_size` (of most quantized weights, or None), `quantization_method` (or None) and
+        `tensors` (bytes by dtype).
+
+    Raises:
+        DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, or more
+            bits are stored than declared; it names the tensors.
+    """
+    bytes_by_dtype: collections.Counter[str] = collections.Counter()
+    parameters_by_format: collections.Counter[str] = collections.Counter()
+    parameters_by_group: collections.Counter[int] = collections.Counter()
+    shapes: dict[str, list[int]] = {}
+    columns: dict[str, dict[str, int]] = {}
+    problems = []
+    for name, tensor in _tensors(folder):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        bytes_by_dtype[dtype] += tensor.nbytes
+        problems += _problems(name, tensor)
+        module, dot, part = name.rpartition(".")
+        if dot + part == ".weight_shape":
+            shapes[module] = tensor.tolist()
+        elif dot + part in QUANTIZED_PARTS:
+            columns.setdefault(module, {})[part] = tensor.shape[1]
+        else:
+            parameters_by_format[dtype] += tensor.numel()
+    for module, (rows, width) in shapes.items():
+        bits = 32 * columns[module]["weight_packed"] // width
+        parameters_by_format[f"int{bits}"] += rows * width
+        parameters_by_group[width // columns[module]["weight_scale"]] += rows * width
+    bits_per_weight = 8 * bytes_by_dtype.total() / parameters_by_format.total()
+    if declared_bits_per_weight is not None and bits_per_weight > declared_bits_per_weight:
+        problems.append(
+            f"{bits_per_weight:.2f} bits a weight are stored, {declared_bits_per_weight:.2f} declared"
+        )
+    _refuse(folder, problems)
+    return {
+        "weights_dtype": _weights_dtype(parameters_by_format),
+        "bits_per_weight": round(bits_per_weight, 4),
+        "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
+        "quantization_method": _quantization_method(folder),
+        "tensors": dict(sorted(bytes_by_dtype.items())),
+    }
+
+
+def compare_tokenizer(parent: Path, child: Path) -> None:
+    """Check that tokenizer and chat template came through a step byte by byte.
+
+    Raises:
+        DrawplateError: If one of the files differs, appeared or is gone; it names the file.
+    """
+    for name in TOKENIZER_FILES:
+        before, after = parent / name, child / name
+        if before.exists() != after.exists():
+            lacking = child if before.exists() else parent
+            raise DrawplateError(f"{lacking} has no {name}", "a step must not change the tokenizer")
+        if before.exists() and sha256_file(before) != sha256_file(after):
+            raise DrawplateError(
+                f"{after} differs from {before}", "a step must not change the tokenizer"
+            )
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, "Tensor"]]:
+    """Every stored tensor, one at a time."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise DrawplateError(f"{folder} has no .safetensors file", "give a checkpoint folder")
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt", device="cpu") as shard:
+                for name in shard.keys():  # noqa: SIM118 - the handle is no mapping
+                    yield name, shard.get_tensor(name)
+        except SafetensorError as error:
+            raise DrawplateError(f"{path} is not a whole safetensors file", str(error)) from None
+
+
+def _problems(name: str, tensor: "Tensor") -> list[str]:
+    """What is wrong with one tensor as stored."""
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        return [f"{name} holds NaN or infinity"]
+    is_matrix = tensor.dim() == 2 and name.endswith((".weight", PACKED))
+    if is_matrix and bool((tensor == tensor[0, 0]).all()):
+        return [f"{name} is constant ({tensor[0, 0].item()})"]
+    if name.endswith(".weight_scale") and not bool(tensor.any()):
+        return [f"{name} is zero throughout"]
+    return []
+
+
+def _refuse(folder: Path, problems: list[str]) -> None:
+    if problems:
+        more = len(problems) - PROBLEMS_SHOWN
+        raise DrawplateError(
+            f"{folder} is broken: {'; '.join(problems[:PROBLEMS_SHOWN])}"
+            + (f"; and {more} more" if more > 0 else ""),
+            "look at the config and the input of the step that wrote it, then build again",
+        )
+
+
+def _weights_dtype(parameters_by_format: collections.Counter[str]) -> str:
+    """`int4`, `int8` or `mixed int4/int8` if anything is quantized, else the main float type."""
+    integers = [f"int{bits}" for bits in (4, 8) if parameters_by_format[f"int{bits}"]]
+    if not integers:
+        return parameters_by_format.most_common(1)[0][0]
+    return integers[0] if len(integers) == 1 else f"mixed {'/'.join(integers)}"
+
+
+def _quantization_method(folder: Path) -> str | None:
+    """Name and format of the library form in which the weights are stored."""
+    declared = read_json(folder / "config.json").get("quantization_config") or {}
+    if not declared:
+        return None
+    return f"{declared['quant_method']} {declared.get('format', '')}".strip()

@@ -1,0 +1,1 @@
+"""Time, memory and energy of engines, each alone in its own process, taking turns."""

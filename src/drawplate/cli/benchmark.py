@@ -1,0 +1,65 @@
+"""`drawplate benchmark`: speed, memory and energy of engines, in turns if several."""
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="engine folder")
+    parser.add_argument(
+        "--prompt-tokens",
+        type=int,
+        default=512,
+        metavar="N",
+        help="prompt of the prefill runs (512); decode runs use at most 128 of it",
+    )
+    parser.add_argument(
+        "--new-tokens", type=int, default=64, metavar="N", help="tokens of a decode run (64)"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=8, metavar="N", help="batch measured besides 1 (8)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads to use")
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file to write")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write the list of performances and print a line for each engine."""
+    from drawplate.artifacts.files import write_json
+    from drawplate.benchmark.lock import alone
+    from drawplate.benchmark.machine import read_bandwidth
+    from drawplate.benchmark.measure import Plan
+    from drawplate.benchmark.performance import benchmark
+    from drawplate.engines.open import describe
+    from drawplate.errors import DrawplateError
+
+    for name, least in (("prompt_tokens", 1), ("new_tokens", 2), ("batch", 1), ("repeats", 1)):
+        if getattr(arguments, name) < least:
+            option = "--" + name.replace("_", "-")
+            raise DrawplateError(f"{option} is too small", f"give {least} or more")
+    for folder in arguments.artifacts:
+        describe(folder)
+    plan = Plan(
+        prompt_tokens=arguments.prompt_tokens,
+        decode_prompt_tokens=min(128, arguments.prompt_tokens),
+        new_tokens=arguments.new_tokens,
+        batch=arguments.batch,
+        repeats=arguments.repeats,
+        batch_repeats=min(3, arguments.repeats),
+    )
+    with alone():
+        bandwidth = read_bandwidth(arguments.threads)["median"]
+    performances, _ = benchmark(arguments.artifacts, plan, arguments.threads, bandwidth)
+    write_json(arguments.json, performances)
+    for folder, performance in zip(arguments.artifacts, performances, strict=True):
+        first = performance["batch_1"]
+        name = "decode" if first["decode_tokens_per_s"] else "prefill"
+        rate = first[f"{name}_tokens_per_s"]
+        print(
+            f"{folder}: {name} {rate['median']:.1f} tokens/s at batch 1 "
+            f"({rate['min']:.1f} to {rate['max']:.1f}, {rate['repeats']} rounds)"
+        )
+    return 0

@@ -1,0 +1,91 @@
+"""`drawplate generate`: the greedy answer of any checkpoint or engine."""
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("artifact", type=Path, help="folder of a checkpoint or engine")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to continue")
+    parser.add_argument(
+        "--chat", action="store_true", help="put the prompt into the model's chat template"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=128, metavar="N", help="longest answer (128)"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads to use")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the answer, and nothing else, on standard output."""
+    import numpy as np
+
+    from drawplate.engines.open import open_artifact
+    from drawplate.errors import DrawplateError
+
+    if arguments.max_new_tokens < 1:
+        raise DrawplateError("--max-new-tokens is too small", "give 1 or more")
+    with _only_the_answer_on_stdout():
+        engine, tokenizer, reference = open_artifact(arguments.artifact, arguments.threads)
+        if engine.task != "causal-lm":
+            raise DrawplateError(
+                f"{reference['name']} is a sentence encoder", "give a language model"
+            )
+        prompt = prompt_ids(tokenizer, arguments.prompt, arguments.chat)
+        stop = stop_ids(arguments.artifact, tokenizer)
+        new = engine.generate(
+            np.array([prompt], dtype=np.int64), arguments.max_new_tokens, stop_ids=stop
+        )[0]
+    ends = np.flatnonzero(np.isin(new, stop))
+    answer = new[: ends[0]] if len(ends) else new
+    print(tokenizer.decode(answer.tolist(), skip_special_tokens=True))
+    return 0
+
+
+def prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
+    """Token ids of a prompt, as it is or as the user's turn of a conversation.
+
+    Raises:
+        DrawplateError: If the prompt is empty, or a chat is asked of a model without template.
+    """
+    from drawplate.errors import DrawplateError
+
+    if chat:
+        if not tokenizer.chat_template:
+            raise DrawplateError("the model has no chat template", "leave --chat out")
+        messages = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        ids = tokenizer(prompt)["input_ids"]
+    if not ids:
+        raise DrawplateError("the prompt is empty", "give --prompt TEXT")
+    return ids
+
+
+def stop_ids(folder: Path, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end an answer: of `generation_config.json`, and the tokenizer's."""
+    from drawplate.artifacts.files import read_json
+    from drawplate.engines.transformers import checkpoint_of
+
+    path = checkpoint_of(folder) / "generation_config.json"
+    declared = read_json(path).get("eos_token_id") if path.exists() else None
+    listed = declared if isinstance(declared, list) else [declared]
+    return tuple(sorted({i for i in [*listed, tokenizer.eos_token_id] if i is not None}))
+
+
+@contextlib.contextmanager
+def _only_the_answer_on_stdout() -> Iterator[None]:
+    """Send what runtimes print on file descriptor 1 to standard error."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,194 @@
+"""Turn the float graph of a dequantized checkpoint into one on the checkpoint's integers.
+
+`MatMul` becomes `com.microsoft.MatMulNBits` and the embedding's `Gather` becomes
+`com.microsoft.GatherBlockQuantized` (ONNX Runtime, ContribOperators.md). Both multiply out
+`(code - zero_point) * scale`, so nothing is rounded a second time.
+"""
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+
+from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.engines.placement import Placement, pack_nibbles
+
+Arrays = dict[str, NDArray[np.generic]]
+Stored = tuple[QuantizedTensor, list[str]]  # and the names of its initializers
+MICROSOFT = "com.microsoft"
+
+
+def quantize_graph(
+    model: onnx.ModelProto, arrays: Arrays, placement: Placement, accuracy_level: int
+) -> None:
+    """Replace float weights by the checkpoint's integers, in place.
+
+    Args:
+        model: Float graph.
+        arrays: Its float initializers by name; those of replaced weights are replaced too.
+        placement: The checkpoint's quantized modules.
+        accuracy_level: 0 float32 activations, 4 activations rounded to int8 block by block.
+
+    Raises:
+        DrawplateError: If a quantized module is not in the graph, or only partly.
+    """
+    transposed = {
+        node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Transpose"
+    }
+    done: dict[str, Stored] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in arrays:
+            weight = node.input[1]
+            tensor = placement.find(np.asarray(arrays[weight]).T)
+            if tensor is not None:
+                done[weight] = (tensor, _store(arrays, weight, tensor))
+                _to_matmul(node, *done[weight], accuracy_level)
+    for node in list(model.graph.node):
+        if node.op_type != "Gather" or not node.input:
+            continue
+        source = transposed.get(node.input[0], node.input[0])
+        if source not in arrays or np.ndim(arrays[source]) != 2:
+            continue
+        rows = np.asarray(arrays[source])
+        rows = rows.T if node.input[0] in transposed else rows
+        tensor = placement.find(rows)
+        if tensor is not None:
+            shared = [names for other, names in done.values() if _same(other, tensor)]
+            names = shared[0] if shared else _store(arrays, source, tensor)
+            _to_gather(node, tensor, _flat_view(arrays, names))
+        elif source in done:
+            _to_half_gather(model.graph, node, arrays, rows)
+    placement.check_complete()
+    prune(model, arrays)
+
+
+def prune(model: onnx.ModelProto, arrays: Arrays) -> None:
+    """Drop every node, initializer and value that no output needs, in place."""
+    graph = model.graph
+    needed = {output.name for output in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    nodes.reverse()
+    _replace(graph.node, nodes)
+    _replace(graph.initializer, [t for t in graph.initializer if t.name in needed])
+    made = {name for node in nodes for name in node.output}
+    _replace(graph.value_info, [v for v in graph.value_info if v.name in made])
+    for name in arrays.keys() - needed:
+        del arrays[name]
+
+
+def last_position_only(model: onnx.ModelProto, head: str = "/lm_head/MatMul") -> None:
+    """Let the head see the last position alone, in place: logits become [batch, 1, vocabulary].
+
+    It is what the tool's option `prune_lm_head` builds; both graphs here share one weights file.
+    """
+    graph = model.graph
+    index = next(i for i, node in enumerate(graph.node) if node.name == head)
+    states = graph.node[index].input[0]
+    graph.initializer.extend(
+        [
+            helper.make_tensor("last_position", onnx.TensorProto.INT64, [], [-1]),
+            helper.make_tensor("sequence_axis", onnx.TensorProto.INT64, [1], [1]),
+        ]
+    )
+    gather = helper.make_node(
+        "Gather", [states, "last_position"], ["/lm_head/last"], "/lm_head/last/Gather", axis=1
+    )
+    unsqueeze = helper.make_node(
+        "Unsqueeze", ["/lm_head/last", "sequence_axis"], ["/lm_head/input"], "/lm_head/Unsqueeze"
+    )
+    graph.node[index].input[0] = "/lm_head/input"
+    graph.node.insert(index, unsqueeze)
+    graph.node.insert(index, gather)
+    # Values after the head had the whole sequence in their shapes.
+    after = {name for node in graph.node[index + 2 :] for name in node.output}
+    _replace(graph.value_info, [v for v in graph.value_info if v.name not in after])
+    logits = next(output for output in graph.output if output.name == "logits")
+    logits.type.tensor_type.shape.dim[1].dim_value = 1
+
+
+def _store(arrays: Arrays, weight: str, tensor: QuantizedTensor) -> list[str]:
+    """Put integers, scales and zero points in the place of a float weight; their names."""
+    out_features, in_features = tensor.codes.shape
+    codes = tensor.codes.numpy()
+    zero_points = tensor.zero_points.numpy()
+    if tensor.bits == 4:
+        codes, zero_points = pack_nibbles(codes), pack_nibbles(zero_points)
+    names = [f"{weight}.codes", f"{weight}.scales"]
+    arrays[names[0]] = codes.reshape(out_features, in_features // tensor.group_size, -1)
+    arrays[names[1]] = tensor.scales.numpy()
+    if not tensor.symmetric:  # the operators' own default is the middle of the grid
+        names.append(f"{weight}.zero_points")
+        arrays[names[2]] = zero_points
+    return names
+
+
+def _same(one: QuantizedTensor, other: QuantizedTensor) -> bool:
+    """Whether two weights hold the same integers on the same grid."""
+    return (one.bits, one.group_size) == (other.bits, other.group_size) and all(
+        torch.equal(getattr(one, part), getattr(other, part))
+        for part in ("codes", "scales", "zero_points")
+    )
+
+
+def _flat_view(arrays: Arrays, stored: list[str]) -> list[str]:
+    """The names of a stored weight with its integers as a matrix, on the same memory."""
+    flat = f"{stored[0]}.rows"
+    arrays[flat] = arrays[stored[0]].reshape(len(arrays[stored[0]]), -1)
+    return [flat, *stored[1:]]
+
+
+def _to_matmul(
+    node: onnx.NodeProto, tensor: QuantizedTensor, stored: list[str], accuracy_level: int
+) -> None:
+    out_features, in_features = tensor.codes.shape
+    node.op_type, node.domain = "MatMulNBits", MICROSOFT
+    _replace(node.input, [node.input[0], *stored])
+    for name, value in (
+        ("K", in_features),
+        ("N", out_features),
+        ("accuracy_level", accuracy_level),
+        ("bits", tensor.bits),
+        ("block_size", tensor.group_size),
+    ):
+        node.attribute.append(helper.make_attribute(name, value))
+
+
+def _to_gather(node: onnx.NodeProto, tensor: QuantizedTensor, stored: list[str]) -> None:
+    node.op_type, node.domain = "GatherBlockQuantized", MICROSOFT
+    _replace(node.input, [stored[0], node.input[1], *stored[1:]])
+    del node.attribute[:]
+    for name, value in (
+        ("bits", tensor.bits),
+        ("block_size", tensor.group_size),
+        ("gather_axis", 0),
+        ("quantize_axis", 1),
+    ):
+        node.attribute.append(helper.make_attribute(name, value))
+
+
+def _to_half_gather(
+    graph: onnx.GraphProto, node: onnx.NodeProto, arrays: Arrays, rows: NDArray[np.float32]
+) -> None:
+    """Keep a float embedding whose head was quantized, in float16: half its size on disk.
+
+    Its relative rounding error of 2**-11 is 1/64 of what the finest grid of 8 bits leaves.
+    """
+    arrays["embedding.half"] = rows.astype(np.float16)
+    output = node.output[0]
+    node.input[0] = "embedding.half"
+    node.output[0] = f"{output}.half"
+    cast = helper.make_node(
+        "Cast", [node.output[0]], [output], f"{node.name}.Cast", to=onnx.TensorProto.FLOAT
+    )
+    graph.node.insert(list(graph.node).index(node) + 1, cast)
+
+
+def _replace(repeated: object, items: list[object]) -> None:
+    """Set a protobuf list's items."""
+    del repeated[:]  # type: ignore[attr-defined]
+    repeated.extend(items)  # type: ignore[attr-defined]

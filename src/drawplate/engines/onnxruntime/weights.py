@@ -1,0 +1,76 @@
+"""Weights of an ONNX graph: read from, and written to, one file beside the graph."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+DATA_FILE = "model.onnx.data"
+ALIGNMENT_BYTES = 64
+INLINE_BYTES = 1024  # smaller constants stay in the graph, where shape inference sees them
+
+
+def read_floats(model: onnx.ModelProto, folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Every float32 initializer stored outside the graph, memory-mapped.
+
+    Args:
+        model: Graph loaded without its external data.
+        folder: Where the graph's file lies.
+    """
+    floats = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or not tensor.external_data:
+            continue
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        floats[tensor.name] = np.memmap(
+            folder / place["location"],
+            dtype=np.float32,
+            mode="r",
+            offset=int(place.get("offset", 0)),
+            shape=tuple(tensor.dims),
+        )
+    return floats
+
+
+def write_weights(
+    model: onnx.ModelProto, arrays: dict[str, NDArray[np.generic]], folder: Path
+) -> None:
+    """Write arrays into the data file and make them the graph's initializers.
+
+    Arrays that are views of one memory (an embedding and a head that share their integers) are
+    written once and both point there.
+
+    Args:
+        model: Graph whose initializers of these names are replaced or added.
+        arrays: Values by initializer name, written one after another.
+        folder: Where the data file goes.
+    """
+    kept = [t for t in model.graph.initializer if t.name not in arrays]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    offsets: dict[int, int] = {}
+    with (folder / DATA_FILE).open("wb") as file:
+        for name, array in arrays.items():
+            address = array.__array_interface__["data"][0]
+            if address not in offsets:
+                file.write(b"\0" * (-file.tell() % ALIGNMENT_BYTES))
+                offsets[address] = file.tell()
+                file.write(np.ascontiguousarray(array).data)
+            model.graph.initializer.append(_external(name, array, offsets[address]))
+
+
+def _external(name: str, array: NDArray[np.generic], offset: int) -> onnx.TensorProto:
+    """An initializer whose bytes lie in the data file."""
+    tensor = onnx.TensorProto(
+        name=name,
+        dims=array.shape,
+        data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype),
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
+    for key, value in (("location", DATA_FILE), ("offset", offset), ("length", array.nbytes)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+

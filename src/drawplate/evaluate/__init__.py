@@ -1,0 +1,1 @@
+"""Quality of an engine, measured through the engine itself, and paired with another's."""

@@ -1,0 +1,84 @@
+"""The same facts as Markdown, as one HTML file that needs no network, and as a picture."""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from drawplate.config.names import flatten
+from drawplate.report import numbers
+from drawplate.report.pareto import Point, points, primary_quality, primary_speed
+from drawplate.report.picture import draw
+from drawplate.report.table import table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+WIDE_INCHES = (10.4, 5.6)
+NARROW_INCHES = (4.4, 5.4)
+
+
+def picture(facts: dict[str, Any], size_inches: tuple[float, float] = WIDE_INCHES) -> str | None:
+    """The picture as SVG, or None if no variant was measured."""
+    measured = points(facts["variants"])
+    if not measured:
+        return None
+    return draw(measured, facts["pareto"], size_inches)
+
+
+def html(facts: dict[str, Any]) -> str:
+    """The report as one page."""
+    wide, narrow = picture(facts), picture(facts, NARROW_INCHES)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(**_context(facts), wide=wide, narrow=narrow)
+    )
+
+
+def markdown(facts: dict[str, Any]) -> str:
+    """The report as Markdown, the picture beside it as `pareto.svg`."""
+    return _environment().get_template("report.md.j2").render(**_context(facts))
+
+
+def highlights(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a reader wants first: the smallest and the fastest variant that passed."""
+    passed = {v["name"]: v for v in facts["variants"] if v["gate"]["passed"]}
+    measured = [p for p in points(facts["variants"]) if p.name in passed]
+    if not measured:
+        return {"smallest": None, "fastest": None, "passed": 0}
+    smallest = min(measured, key=lambda p: (p.bytes, -p.speed))
+    fastest = max(measured, key=lambda p: p.speed)
+    return {
+        "smallest": _highlight(smallest, passed),
+        "fastest": _highlight(fastest, passed),
+        "passed": len(passed),
+    }
+
+
+def _highlight(point: Point, variants: dict[str, Any]) -> dict[str, Any]:
+    variant = variants[point.name]
+    return {"point": point, "variant": variant, "retention": variant["quality"]["retention"]}
+
+
+def _context(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "facts": facts,
+        "table": table(facts["variants"]),
+        "highlights": highlights(facts),
+        "flatten": flatten,
+        "primary_quality": primary_quality,
+        "primary_speed": primary_speed,
+    }
+
+
+@functools.cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("drawplate.report", "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(numbers.FILTERS)
+    return environment

@@ -1,0 +1,49 @@
+"""Repositories of a Hugging Face hub, or of anything that speaks its HTTP interface."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from drawplate.errors import DrawplateError
+from drawplate.sources.packages import NoNetworkError
+from drawplate.sources.weights import wanted_files
+
+
+def download(source: dict[str, Any], out: Path) -> None:
+    """Download the wanted files of one revision.
+
+    `HF_ENDPOINT` names another hub, `HF_TOKEN` opens a private repository. A model's files are
+    chosen before any byte is loaded: unsafe weights are refused unseen.
+
+    Raises:
+        NoNetworkError: If the hub cannot be reached.
+        DrawplateError: If repository, revision or files do not exist, or weights are unsafe.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+
+    repo, revision = source["repo"], source["revision"]
+    kind, name = source.get("repo_type", "model"), f"hub:{repo}@{revision}"
+    endpoint = os.environ.get("HF_ENDPOINT")
+    try:
+        listed = HfApi(endpoint=endpoint).list_repo_files(repo, revision=revision, repo_type=kind)
+        files = source.get("files") or (wanted_files(listed, name) if kind == "model" else None)
+        snapshot_download(
+            repo,
+            repo_type=kind,
+            revision=revision,
+            local_dir=out,
+            allow_patterns=files,
+            endpoint=endpoint,
+        )
+    except HfHubHTTPError as error:
+        raise DrawplateError(
+            f"{name} cannot be downloaded ({str(error).splitlines()[0]})",
+            "check repository, revision and, if it is private, HF_TOKEN",
+        ) from None
+    except (HTTPError, LocalEntryNotFoundError, ConnectionError):
+        raise NoNetworkError("the hub does not answer") from None
+    shutil.rmtree(out / ".cache", ignore_errors=True)
+    if not any(out.iterdir()):
+        raise DrawplateError(f"{name} has no file like {', '.join(files or [])}", "correct files")

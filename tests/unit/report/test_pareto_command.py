@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from drawplate.cli.main import main
+from drawplate.report.facts import collect
+
+
+@pytest.fixture
+def report(build, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(collect(build)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ([], "int4"),
+        (["--max-ppl", "15"], "int8"),
+        (["--max-ppl", "14.15"], "float"),
+        (["--max-latency-ms", "5"], "int4"),
+        (["--min-tokens-per-s", "100", "--min-retention", "0.99"], "int8"),
+        (["--max-memory-mb", "300"], "int4"),
+        (["--max-first-token-ms", "50"], "int4"),
+    ],
+)
+def test_the_smallest_that_meets_the_limits(report, capsys, limits, expected):
+    assert main(["pareto", "--report", report, *limits]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{expected}-onnxruntime-cpu  ") and out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "limits", [["--max-size-mb", "100"], ["--min-tokens-per-s", "220"], ["--max-ppl", "2"]]
+)
+def test_none_is_one_line_and_exit_1(report, capsys, limits):
+    with pytest.raises(SystemExit) as caught:
+        main(["pareto", "--report", report, *limits])
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert "none of 3 variants that passed the gate meets the limits" in error
+    assert error.count("\n") == 1
+
+
+def test_without_a_report_it_says_how_to_get_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["pareto"])
+    assert "build one: make artifacts" in capsys.readouterr().err
