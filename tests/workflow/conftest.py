@@ -72,3 +72,62 @@ def copy_repository(target: Path) -> Checkout:
     for name in ("cpu", "gpu", "slurm"):
         (target / name).symlink_to(f"profiles/{name}")
     return Checkout(target)
+
+
+EXPERIMENT = """# @package _global_
+defaults:
+  - /recipe@recipes.float: float
+  - /recipe@recipes.int8: int8
+  - /recipe@recipes.int4: int4
+  - /engine@engines.onnxruntime: onnxruntime
+  - override /base: folder
+  - override /data: tiny
+  - _self_
+model: tiny
+quantize: {windows: 16, window_tokens: 64}
+base: {name: tiny, notes: random weights, source: {path: model, license: Apache-2.0, sha256: SHA}}
+evaluate: {windows: 3, window_tokens: 64, kl_windows: 2, task_rows: 12}
+benchmark:
+  {prompt_tokens: 32, decode_prompt_tokens: 16, new_tokens: 8, batch: 2, repeats: 2, batch_repeats: 1}
+"""
+
+DATA = """
+sources:
+  prose: {kind: folder, path: texts/prose, sha256: PROSE, license: CC0-1.0}
+  rows: {kind: folder, path: texts/tasks, sha256: ROWS, license: CC0-1.0}
+texts:
+  prose: {source: prose, reader: text, held_out: 0.4, calibration_bytes: 30000,
+          evaluation_bytes: 8000, document_bytes: 6000}
+tasks:
+  ending: {make: rows, source: rows}
+embed: {}
+overlap: {words: 13, then: drop}
+"""
+
+
+def make_tiny(target: Path) -> Checkout:
+    """A checkout with model, texts and the experiment `tiny`, nothing built."""
+    from drawplate.artifacts.manifest import digest_of, list_files
+    from tests.tiny import write_model, write_texts
+
+    checkout = copy_repository(target)
+    write_model(target / "model")
+    write_texts(target / "texts")
+
+    def digest(folder: str) -> str:
+        return digest_of(list_files(target / folder))
+
+    conf = target / "conf"
+    (conf / "experiment" / "tiny.yaml").write_text(EXPERIMENT.replace("SHA", digest("model")))
+    data = DATA.replace("PROSE", digest("texts/prose")).replace("ROWS", digest("texts/tasks"))
+    (conf / "data" / "tiny.yaml").write_text(data)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The tiny experiment, built from base to report by the real Snakefile."""
+    checkout = make_tiny(tmp_path_factory.mktemp("tiny") / "checkout")
+    result = checkout.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    return checkout

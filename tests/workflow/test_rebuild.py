@@ -104,8 +104,9 @@ def test_another_checkout_with_restored_artifacts_plans_nothing(
     built: Checkout, tmp_path: Path
 ) -> None:
     other = copy_repository(tmp_path / "elsewhere")
-    for name in ("tiny.yaml",):
-        shutil.copy(built.path / "conf/experiment" / name, other.path / "conf/experiment" / name)
+    for group in ("experiment", "data"):
+        name = f"conf/{group}/tiny.yaml"
+        shutil.copy(built.path / name, other.path / name)
     shutil.copytree(built.path / "model", other.path / "model")
     shutil.copytree(built.path / "texts", other.path / "texts")
     for name in ("results", "artifacts"):  # as a pull leaves them: no metadata, new times

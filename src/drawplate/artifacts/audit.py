@@ -67,7 +67,7 @@ def audit(folder: Path, declared_bits_per_weight: float | None = None) -> dict[s
     bits_per_weight = 8 * bytes_by_dtype.total() / parameters_by_format.total()
     if declared_bits_per_weight is not None and bits_per_weight > declared_bits_per_weight:
         problems.append(
-            f"{bits_per_weight:.2f} bits a weight are stored, {declared_bits_per_weight:.2f} declared"
+            f"{bits_per_weight:.2f} bits a weight stored, {declared_bits_per_weight:.2f} declared"
         )
     _refuse(folder, problems)
     return {

@@ -43,7 +43,7 @@ def read_bandwidth(
         read_bytes: Size of the array.
         passes: Times it is read; the first, which warms up, is not counted.
     """
-    # Blocks of 4 MiB, so that BLAS does not start threads of its own below ours.
+    # In blocks of 4 MiB each call stays in the thread that made it (checked: numpy 2.4, OpenBLAS).
     blocks = np.ones((max(1, read_bytes // 2**22), 2**20), dtype=np.float32)
     parts = np.array_split(blocks, threads)
 

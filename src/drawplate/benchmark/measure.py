@@ -13,6 +13,7 @@ from drawplate.errors import DrawplateError
 from drawplate.progress import progress
 
 SETTLE_S = 0.1  # lets the other engine's threads stop spinning before the next one is timed
+WARM_UP_TOKENS = 8
 BATCH_1 = "batch_1"
 MEASURES = ("decode_tokens_per_s", "prefill_tokens_per_s", "time_to_first_token_ms")
 Samples = dict[str, dict[str, list[float]]]
@@ -58,7 +59,8 @@ def measure(engines: dict[str, Path], plan: Plan, threads: int) -> dict[str, dic
     _check(engines, plan)
     samples: dict[str, Samples] = {name: {} for name in engines}
     with loaded_workers(engines, threads) as workers:
-        # The first round of each batch warms up: kernels are chosen, arenas grow.
+        # A short first round of each batch warms up: kernels are chosen, arenas grow.
+        warm_up = dataclasses.replace(plan, new_tokens=min(WARM_UP_TOKENS, plan.new_tokens))
         rounds = [(1, n) for n in range(plan.repeats + 1)]
         rounds += [(plan.batch, n) for n in range(plan.batch_repeats + 1) if plan.batch > 1]
         what = "benchmark " + " and ".join(engines)
@@ -66,7 +68,13 @@ def measure(engines: dict[str, Path], plan: Plan, threads: int) -> dict[str, dic
             for name in _turns(list(engines), number):
                 worker, about = workers[name]
                 time.sleep(SETTLE_S)
-                taken = _round(worker, about["task"], plan, batch, seed=1000 * batch + 2 * number)
+                taken = _round(
+                    worker,
+                    about["task"],
+                    plan if number else warm_up,
+                    batch,
+                    seed=1000 * batch + 2 * number,
+                )
                 if number > 0:
                     _add(samples[name], f"batch_{batch}", taken)
         return {

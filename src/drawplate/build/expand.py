@@ -68,7 +68,7 @@ def _variants(build: Build, checkpoints: dict[str, Node]) -> list[dict[str, Any]
     """One entry a variant: names only, with the variant it is compared with."""
     rows: list[dict[str, Any]] = []
     for recipe, engine in build.pairs():
-        for target in build.engines[engine].selected_targets:
+        for target in build.engines[engine].targets:
             lineage = ".".join(["base", *build.recipes[recipe].steps])
             rows.append(
                 {

@@ -1,9 +1,10 @@
 """What the Snakefile and the command line share: from a few words to a checked plan."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -15,6 +16,7 @@ from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
 
 DEFAULT_EXPERIMENT = "smollm2"
+_kept: list[IO[str]] = []  # as long as this process lives
 KNOWN = ("experiment", "overrides", "hardware")
 
 
@@ -58,6 +60,27 @@ def git_commit(root: Path) -> str | None:
     return answer.stdout.strip() or None
 
 
+def forget_dead_build(root: Path) -> IO[str]:
+    """Take away the lock that a killed Snakemake left behind, but never that of a living one.
+
+    The kernel frees a `flock` when its process dies, however it dies. Who gets it knows that no
+    build is alive here, and Snakemake's own lock files, if any, are a dead one's.
+
+    Returns:
+        The locked file; the lock lasts as long as it is kept.
+    """
+    path = root / ".drawplate" / "alive"
+    path.parent.mkdir(exist_ok=True)
+    stream = path.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return stream
+    for lock in (root / ".snakemake" / "locks").glob("*"):
+        lock.unlink(missing_ok=True)
+    return stream
+
+
 def open_plan(config: dict[str, Any]) -> Plan:
     """For the Snakefile: the plan of the current folder, its job files written.
 
@@ -67,6 +90,7 @@ def open_plan(config: dict[str, Any]) -> Plan:
     try:
         plan = make_plan(config, root)
         plan.write_jobs(root)
+        _kept.append(forget_dead_build(root))
     except DrawplateError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None

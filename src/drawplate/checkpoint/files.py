@@ -1,7 +1,6 @@
 """The files of a checkpoint folder: safetensors in shards, and what stands beside them."""
 
 import functools
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,7 +38,7 @@ def open_tensors(folder: Path) -> Mapping[str, Tensor]:
                 f"{path} is not a whole safetensors file ({error})",
                 "delete the folder and build again",
             ) from None
-        for name in sorted(shard.keys()):  # noqa: SIM118 - a safe_open handle is no mapping
+        for name in sorted(shard.keys()):
             makers[name] = functools.partial(_tensor, shard, name)
     return LazyMapping(makers)
 
@@ -68,15 +67,15 @@ def write_shards(
     _save(folder / f"shard-{len(shards):05d}", held)
     shards.append(list(held))
     if len(shards) == 1:
-        os.replace(folder / "shard-00000", folder / "model.safetensors")
+        (folder / "shard-00000").replace(folder / "model.safetensors")
         return
     weight_map = {}
     for index, names in enumerate(shards):
         file = f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors"
-        os.replace(folder / f"shard-{index:05d}", folder / file)
+        (folder / f"shard-{index:05d}").replace(folder / file)
         weight_map.update(dict.fromkeys(names, file))
-    index = {"metadata": {"total_size": total_bytes}, "weight_map": weight_map}
-    write_json(folder / INDEX, index)
+    metadata = {"total_size": total_bytes}
+    write_json(folder / INDEX, {"metadata": metadata, "weight_map": weight_map})
 
 
 def copy_companions(parent: Path, output: Path) -> None:

@@ -5,10 +5,10 @@ module stand `weight_packed` (int32 words), `weight_scale`, `weight_shape` and, 
 grid, `weight_zero_point`; `config.json` names the modules of each bit width in
 `quantization_config`. Packing is done by the functions of the compressed-tensors library itself.
 
-An asymmetric grid is declared with `strategy: block` and `block_structure: [1, group_size]`, which is
-the same grid as `strategy: group`. Of the two only blocks reload: compressed-tensors 0.20 packs the
-zero points of groups when it saves, but not when it makes room for them on the meta device, so that
-transformers refuses the checkpoint (llm-compressor issue 1618). Both forms are read here.
+An asymmetric grid is declared with `strategy: block` and `block_structure: [1, group_size]`, which
+is the same grid as `strategy: group`. Of the two only blocks reload: compressed-tensors 0.20 packs
+the zero points of groups when it saves, but not when it makes room for them on the meta device, so
+that transformers refuses the checkpoint (llm-compressor issue 1618). Both forms are read here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,8 +1,9 @@
 """`drawplate benchmark`: speed, memory and energy of engines, in turns if several."""
 
 import argparse
-import os
 from pathlib import Path
+
+from drawplate.build.hardware import cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", type=int, default=8, metavar="N", help="batch measured besides 1 (8)"
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads to use")
+    parser.add_argument("--threads", type=int, default=cores(), help="threads to use")
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file to write")
 
 

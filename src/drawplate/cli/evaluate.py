@@ -1,9 +1,10 @@
 """`drawplate evaluate`: quality of any checkpoint or engine on one's own files."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
+
+from drawplate.build.hardware import cores
 
 DROPPED = ("correct", "correct_norm")
 SHOWN_TEXT = ("value", "ci95", "tokens", "windows", "window_tokens", "bits_per_byte")
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", type=Path, metavar="ARTIFACT", help="compare with this, row by row"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads to use")
+    parser.add_argument("--threads", type=int, default=cores(), help="threads to use")
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file to write")
 
 

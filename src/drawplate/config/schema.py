@@ -137,7 +137,9 @@ def _apply_stage_overrides(name: str, recipe: dict[str, Any], values: dict[str, 
 
 
 def _explained(error: ValidationError) -> DrawplateError:
-    first = error.errors(include_url=False)[0]
+    # A misspelt name shows twice, as unknown and as missing; the unknown one says more.
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
     place = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"][:-1])
@@ -202,11 +204,11 @@ def _check_pairs(build: Build) -> None:
                 f"engine {engine} cannot run a base of task {task}",
                 f"choose one that can: {', '.join(able) or 'onnxruntime, transformers'}",
             )
-        for target in settings.selected_targets:
-            if target not in settings.targets:
+        for target in settings.targets:
+            if target not in settings.supports:
                 raise DrawplateError(
                     f"engine {engine} does not know target {target!r}",
-                    f"it knows {', '.join(settings.targets)}",
+                    f"it knows {', '.join(settings.supports)}",
                 )
         for label, step in build.recipes[recipe].steps.items():
             _check_format(recipe, engine, settings, label, step)
@@ -233,8 +235,5 @@ def _check_format(
 
 def step_bit_widths(step: dict[str, Any]) -> list[int]:
     """Bit widths of the weights that a quantize step makes."""
-    names = ("bits", "head_bits", "embedding_bits")
-    widths = {step[n] for n in names if step.get(n) in (4, 8)}
-    if step.get("mixed"):
-        widths.add(8)
-    return sorted(widths)
+    widths = {step["bits"], step["head_bits"]} - {16}
+    return sorted(widths | {8}) if step["eight_bit_share"] else sorted(widths)

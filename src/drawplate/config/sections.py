@@ -28,8 +28,8 @@ class EngineSettings(Section):
     name: str
     description: str = ""
     tasks: list[Literal["causal-lm", "encoder"]]
+    supports: list[str]
     targets: list[str]
-    selected_targets: list[str] = ["cpu"]
     holds: Holds
     packages: list[str]
     options: dict[str, Any] = {}
@@ -37,10 +37,25 @@ class EngineSettings(Section):
 
 
 class QuantizeStep(Section):
-    """Placeholder filled from the quantize package's fields."""
+    """Weight-only quantization; see `conf/quantize/` and `quantize.options.QuantizeOptions`."""
 
     kind: Literal["quantize"]
-    model_config = ConfigDict(extra="allow")
+    method: Literal["gptq", "rtn"]
+    bits: Literal[4, 8]
+    head_bits: Literal[4, 8, 16]
+    group_size: Annotated[int, Field(ge=16, multiple_of=16)]
+    symmetric: bool
+    eight_bit_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.4
+    windows: Positive = 32
+    window_tokens: Positive = 512
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _calibrated(self) -> "QuantizeStep":
+        if self.method == "rtn" and self.eight_bit_share and self.bits == 4:
+            raise ValueError("eight_bit_share needs sensitivities: write method: gptq, or 0.0")
+        return self
 
 
 class PinnedSource(Section):
@@ -109,10 +124,67 @@ class BaseCheckpoint(Section):
     source: Source
 
 
-class Data(Section):
-    """Texts and tasks."""
+class Text(Section):
+    """A text set: how a source's documents are read and split."""
 
-    model_config = ConfigDict(extra="allow")
+    source: str
+    reader: Literal["text", "docstrings", "jsonl"]
+    held_out: Annotated[float, Field(ge=0, le=1)]
+    calibration_bytes: Annotated[int, Field(ge=0)]
+    evaluation_bytes: Annotated[int, Field(ge=0)]
+    document_bytes: Positive
+
+
+class TaskSet(Section):
+    """A task file: made from a source or a text, or rows as they are."""
+
+    make: Literal["lookup", "last_word", "inverse_cloze", "rows"]
+    source: str | None = None
+    text: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    rows: Positive | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "TaskSet":
+        needs = {
+            "lookup": ("source", "question", "answer", "rows"),
+            "last_word": ("text", "rows"),
+            "inverse_cloze": ("text", "rows"),
+            "rows": ("source",),
+        }[self.make]
+        missing = [name for name in needs if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"make: {self.make} needs {', '.join(missing)}")
+        return self
+
+
+class Overlap(Section):
+    """What happens to calibration paragraphs that share a run of words with evaluation."""
+
+    words: Positive
+    then: Literal["drop", "fail"]
+
+
+class Data(Section):
+    """Texts and tasks; see `conf/data/default.yaml`."""
+
+    sources: dict[str, Source]
+    texts: dict[str, Text]
+    tasks: dict[str, TaskSet]
+    embed: dict[str, TaskSet]
+    overlap: Overlap
+
+    @model_validator(mode="after")
+    def _names(self) -> "Data":
+        for part, entries in (("texts", self.texts), ("tasks", self.tasks), ("embed", self.embed)):
+            for name, entry in entries.items():
+                source, text = entry.source, getattr(entry, "text", None)
+                if source is not None and source not in self.sources:
+                    raise ValueError(f"{part}.{name} names source {source!r}, not among sources")
+                if text is not None and text not in self.texts:
+                    raise ValueError(f"{part}.{name} names text {text!r}, not among texts")
+        return self
 
 
 class Evaluate(Section):

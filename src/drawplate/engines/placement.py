@@ -115,6 +115,14 @@ def concatenate(parts: list["QuantizedTensor"]) -> "QuantizedTensor":
     )
 
 
+def same(one: "QuantizedTensor", other: "QuantizedTensor") -> bool:
+    """Whether two weights hold the same integers on the same grid, as a head and an embedding may."""
+    return (one.bits, one.group_size) == (other.bits, other.group_size) and all(
+        np.array_equal(getattr(one, part).numpy(), getattr(other, part).numpy())
+        for part in ("codes", "scales", "zero_points")
+    )
+
+
 def pack_nibbles(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Two 4-bit integers in a byte along the last axis, the first in the low half.
 

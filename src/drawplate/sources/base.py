@@ -82,8 +82,10 @@ def check_task(folder: Path, task: str, name: str) -> None:
         DrawplateError: With the task that fits.
     """
     architectures = read_json(folder / "config.json").get("architectures") or [""]
-    found = "causal-lm" if "CausalLM" in architectures[0] or "LMHead" in architectures[0] else (
-        "encoder"
+    found = (
+        "causal-lm"
+        if "CausalLM" in architectures[0] or "LMHead" in architectures[0]
+        else ("encoder")
     )
     if task != found:
         raise DrawplateError(

@@ -23,9 +23,7 @@ BYTES_PER_PARAMETER = 4  # float32
 FOREIGN_CONFIG = ("_model_name_or_path", "_name_or_path")
 FOREIGN_GENERATION = ("_from_model_config", "output_attentions", "output_hidden_states")
 FOREIGN_TOKENIZER = ("is_local", "local_files_only", "backend")
-WORDS = (
-    r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
 # How text is cut before byte-pair encoding, by `tokenizer.ggml.pre`; None: digits one by one, then
 # GPT-2's pattern. Names and patterns as in llama.cpp's src/llama-vocab.cpp.
@@ -105,7 +103,9 @@ def check_known(fields: dict[str, Any], name: str) -> None:
 def _convert_model(gguf_file: Path, out: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         str(gguf_file.parent), gguf_file=gguf_file.name, dtype=torch.float32
     )

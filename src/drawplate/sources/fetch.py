@@ -137,6 +137,7 @@ def _download(source: Source) -> Path:
                 f"{name} has another digest: expected {expected}, found {found}; it was deleted",
                 "download again, or pin the found digest if the change is wanted",
             )
+        scratch.chmod(0o755)  # a cache may be shared
         place = cache / found
         with contextlib.suppress(OSError):  # a parallel job was faster: the bytes are the same
             scratch.rename(place)

@@ -7,12 +7,11 @@
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import helper
 
 from drawplate.checkpoint.tensors import QuantizedTensor
-from drawplate.engines.placement import Placement, pack_nibbles
+from drawplate.engines.placement import Placement, pack_nibbles, same
 
 Arrays = dict[str, NDArray[np.generic]]
 Stored = tuple[QuantizedTensor, list[str]]  # and the names of its initializers
@@ -54,7 +53,7 @@ def quantize_graph(
         rows = rows.T if node.input[0] in transposed else rows
         tensor = placement.find(rows)
         if tensor is not None:
-            shared = [names for other, names in done.values() if _same(other, tensor)]
+            shared = [names for other, names in done.values() if same(other, tensor)]
             names = shared[0] if shared else _store(arrays, source, tensor)
             _to_gather(node, tensor, _flat_view(arrays, names))
         elif source in done:
@@ -125,14 +124,6 @@ def _store(arrays: Arrays, weight: str, tensor: QuantizedTensor) -> list[str]:
         names.append(f"{weight}.zero_points")
         arrays[names[2]] = zero_points
     return names
-
-
-def _same(one: QuantizedTensor, other: QuantizedTensor) -> bool:
-    """Whether two weights hold the same integers on the same grid."""
-    return (one.bits, one.group_size) == (other.bits, other.group_size) and all(
-        torch.equal(getattr(one, part), getattr(other, part))
-        for part in ("codes", "scales", "zero_points")
-    )
 
 
 def _flat_view(arrays: Arrays, stored: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.manifest import MANIFEST
 from drawplate.engines.pooling import mean_pool
 from drawplate.engines.protocol import Engine
-from drawplate.engines.task import CAUSAL_LM, checked_options, task_of
+from drawplate.engines.task import architecture, checked_options, task_of
 from drawplate.errors import DrawplateError
 
 POINTER = "engine.json"
@@ -77,22 +77,21 @@ class Reference:
 
     def __init__(self, checkpoint: Path, threads: int) -> None:
         import torch
-        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+        import transformers
 
         from drawplate.checkpoint.quantized import is_quantized
 
         torch.set_num_threads(threads)
         self.task = task_of(checkpoint)
-        auto = AutoModelForCausalLM if self.task == CAUSAL_LM else AutoModel
+        kind = getattr(transformers, architecture(checkpoint))
         safe = {"dtype": torch.float32, "trust_remote_code": False, "local_files_only": True}
         if is_quantized(checkpoint):
-            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+            config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             del config.quantization_config
-            self._model = auto.from_pretrained(
-                None, config=config, state_dict=_dequantized(checkpoint), **safe
-            ).eval()
+            packed = {"config": config, "state_dict": _dequantized(checkpoint)}
+            self._model = kind.from_pretrained(None, **packed, **safe).eval()
         else:
-            self._model = auto.from_pretrained(checkpoint, **safe).eval()
+            self._model = kind.from_pretrained(checkpoint, **safe).eval()
 
     def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.logits`."""

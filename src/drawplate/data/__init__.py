@@ -1,0 +1,1 @@
+"""Texts and tasks: read from sources, split, checked to be disjoint, written as plain files."""

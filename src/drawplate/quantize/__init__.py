@@ -1,0 +1,1 @@
+"""Weight-only quantization: grids, GPTQ, allotment of bits, and the walk over a checkpoint."""

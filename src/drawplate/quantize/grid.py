@@ -1,0 +1,133 @@
+"""Integer grids: which values a group of weights may take, and rounding to them.
+
+A grid is given by a scale and a zero point: `value = (code - zero_point) * scale`, with codes from
+0 to `2**bits - 1`. Scales are numbers that float16 holds exactly, so that a checkpoint stores them
+in two bytes and every engine reads the same value.
+"""
+
+import torch
+from torch import Tensor
+
+from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.errors import DrawplateError
+
+SMALLEST_SCALE = 2.0**-24
+"""The smallest positive float16; stands for the scale of a group of zeros."""
+SHRINK_FACTORS = tuple(1.0 - 0.02 * step for step in range(18))
+"""Candidates of the searched grid, as shares of the range from minimum to maximum."""
+
+
+def check_group_size(in_features: int, group_size: int, name: str) -> None:
+    """Refuse groups that do not tile a weight's columns.
+
+    Raises:
+        DrawplateError: If `group_size` does not divide `in_features`; it names sizes that do.
+    """
+    if in_features % group_size:
+        fitting = [size for size in (16, 32, 64, 128, 256) if in_features % size == 0]
+        raise DrawplateError(
+            f"group_size {group_size} does not divide the {in_features} columns of {name}",
+            f"choose one of {', '.join(map(str, fitting)) or 'the divisors of it'}",
+        )
+
+
+def minmax_grid(groups: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """The grid from the smallest to the largest weight of each group.
+
+    Args:
+        groups: float32 of shape [..., group_size].
+        bits: 4 or 8.
+        symmetric: Whether the zero point is the middle of the codes.
+
+    Returns:
+        Scales and zero points, both float32 of shape [...]. Zero lies within the grid's range.
+    """
+    low = groups.amin(-1).clamp(max=0)
+    high = groups.amax(-1).clamp(min=0)
+    middle = 2 ** (bits - 1)
+    if symmetric:
+        # The negative side has one code more: use it where the largest weight is negative.
+        scales = to_half_grid(torch.maximum(-low / middle, high / (middle - 1)))
+        return scales, torch.full_like(scales, middle)
+    scales = to_half_grid((high - low) / (2**bits - 1))
+    return scales, (-low / scales).round().clamp(0, 2**bits - 1)
+
+
+def searched_grid(
+    groups: Tensor, importance: Tensor, bits: int, symmetric: bool
+) -> tuple[Tensor, Tensor]:
+    """The grid of least weighted rounding error among scales up to the range of each group.
+
+    For each candidate scale both neighbouring integer zero points are tried, since on an
+    asymmetric grid the zero point is itself rounded and shifts the whole group. This finds the
+    scale of weights that lie on an affine grid already (a base dequantized from GGUF).
+
+    Args:
+        groups: float32 of shape [rows, group_size].
+        importance: Weight of each column's squared error, float32 of shape [group_size].
+        bits: 4 or 8.
+        symmetric: Whether the zero point is the middle of the codes.
+
+    Returns:
+        Scales and zero points, both float32 of shape [rows].
+    """
+    last = 2**bits - 1
+    low, high = groups.amin(-1), groups.amax(-1)
+    widest = (high - low) / last
+    if symmetric:
+        widest, _ = minmax_grid(groups, bits, symmetric)
+    best_error = torch.full_like(low, torch.inf)
+    best_scales, best_zero_points = minmax_grid(groups, bits, symmetric)
+    for factor in SHRINK_FACTORS:
+        scales = to_half_grid(widest * factor)
+        centred = last / 2 - (low + high) / 2 / scales
+        shifts = (2 ** (bits - 1) - centred.floor(),) if symmetric else (0, 1)
+        for shift in shifts:
+            zero_points = (centred.floor() + shift).clamp(0, last)
+            codes = round_to_grid(groups, scales.unsqueeze(-1), zero_points.unsqueeze(-1), bits)
+            values = (codes - zero_points.unsqueeze(-1)) * scales.unsqueeze(-1)
+            error = (values - groups).square_() @ importance
+            better = error < best_error
+            best_error = torch.where(better, error, best_error)
+            best_scales = torch.where(better, scales, best_scales)
+            best_zero_points = torch.where(better, zero_points, best_zero_points)
+    return best_scales, best_zero_points
+
+
+def round_to_grid(weights: Tensor, scales: Tensor, zero_points: Tensor, bits: int) -> Tensor:
+    """Nearest codes as float32, shape of `weights`; scales and zero points broadcast to it."""
+    return (weights / scales + zero_points).round_().clamp_(0, 2**bits - 1)
+
+
+def to_half_grid(scales: Tensor) -> Tensor:
+    """The nearest positive scales that float16 holds, as float32."""
+    return scales.to(torch.float16).to(torch.float32).clamp(min=SMALLEST_SCALE)
+
+
+def round_to_nearest(
+    weight: Tensor, bits: int, group_size: int, symmetric: bool, searched: bool = False
+) -> QuantizedTensor:
+    """Quantize without data: each weight to the nearest point of its group's grid.
+
+    Args:
+        weight: Float matrix of shape [out_features, in_features].
+        bits: 4 or 8.
+        group_size: Divides in_features.
+        symmetric: Whether the zero point is the middle of the codes.
+        searched: Whether the grid is the one of least squared error, not the min-max grid.
+    """
+    groups = weight.to(torch.float32).unflatten(1, (-1, group_size))
+    if searched:
+        flat = groups.flatten(0, 1)
+        scales, zero_points = searched_grid(flat, torch.ones(group_size), bits, symmetric)
+        scales, zero_points = scales.view(len(weight), -1), zero_points.view(len(weight), -1)
+    else:
+        scales, zero_points = minmax_grid(groups, bits, symmetric)
+    codes = round_to_grid(groups, scales.unsqueeze(-1), zero_points.unsqueeze(-1), bits)
+    return QuantizedTensor(
+        codes=codes.flatten(1).to(torch.uint8),
+        scales=scales,
+        zero_points=zero_points.to(torch.uint8),
+        bits=bits,
+        group_size=group_size,
+    )

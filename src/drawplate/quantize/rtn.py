@@ -1,0 +1,71 @@
+"""Round every linear layer of any model to the nearest point of its grid, without data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from drawplate.checkpoint.quantized import Entry, read_float, write_quantized
+from drawplate.errors import DrawplateError
+from drawplate.progress import progress
+from drawplate.quantize.decoder import open_skeleton
+from drawplate.quantize.grid import check_group_size, round_to_nearest
+from drawplate.quantize.options import QuantizeOptions
+
+HEAD = "lm_head"
+
+
+def quantize_rtn_checkpoint(parent: Path, output: Path, options: QuantizeOptions) -> None:
+    """Quantize one tensor at a time; embeddings become float16, all else stays as it is.
+
+    Args:
+        parent: Float checkpoint of any model that transformers knows.
+        output: Empty folder to fill with the packed checkpoint.
+        options: `bits`, `head_bits`, `group_size` and `symmetric` are used.
+
+    Raises:
+        DrawplateError: If the group size does not fit or the model has no linear layers.
+    """
+    skeleton, tensors = open_skeleton(parent), read_float(parent)
+    linear = {name for name, part in skeleton.named_modules() if isinstance(part, nn.Linear)}
+    embeddings = {name for name, part in skeleton.named_modules() if isinstance(part, nn.Embedding)}
+    if not any(f"{name}.weight" in tensors for name in linear):
+        raise DrawplateError(
+            f"{parent} holds no linear layer of a {type(skeleton).__name__}",
+            "check that architectures in config.json names the class of the weights",
+        )
+
+    def entries() -> Iterator[Entry]:
+        for full, value in progress(tensors.items(), "round to nearest", unit="tensors"):
+            name = full.removesuffix(".weight")
+            if name in linear and name != HEAD and full != name:
+                check_group_size(value.shape[1], options.group_size, name)
+                yield (
+                    name,
+                    round_to_nearest(value, options.bits, options.group_size, options.symmetric),
+                )
+            elif name in embeddings:
+                yield full, value.to(torch.float16)
+            elif name != HEAD:
+                yield full, value
+        if HEAD in linear:
+            tied = skeleton.get_input_embeddings()
+            source = HEAD if f"{HEAD}.weight" in tensors else _name_of(skeleton, tied)
+            yield head_entry(tensors[f"{source}.weight"], options)
+
+    write_quantized(parent, output, entries())
+
+
+def head_entry(weight: Tensor, options: QuantizeOptions) -> Entry:
+    """The output head, rounded to nearest or as a float16 matrix."""
+    if options.head_bits == 16:
+        return f"{HEAD}.weight", weight.to(torch.float16)
+    check_group_size(weight.shape[1], options.group_size, HEAD)
+    rounded = round_to_nearest(weight, options.head_bits, options.group_size, options.symmetric)
+    return HEAD, rounded
+
+
+def _name_of(model: nn.Module, wanted: nn.Module) -> str:
+    """The dotted name of a submodule."""
+    return next(name for name, module in model.named_modules() if module is wanted)

@@ -1,0 +1,52 @@
+"""The quantize step as a whole: from its config to a finished checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from drawplate.checkpoint.quantized import is_quantized
+from drawplate.errors import DrawplateError
+from drawplate.quantize.calibration import read_windows
+from drawplate.quantize.options import QuantizeOptions
+from drawplate.quantize.rtn import quantize_rtn_checkpoint
+from drawplate.quantize.walk import quantize_gptq_checkpoint
+
+CALIBRATION = Path("texts", "calibration.jsonl")
+
+
+def quantize_checkpoint(
+    parent: Path,
+    data: Path,
+    output: Path,
+    config: dict[str, Any],
+    resume_folder: Path,
+    threads: int,
+) -> dict[str, int]:
+    """Quantize a checkpoint as a step's config says.
+
+    Args:
+        parent: Float checkpoint.
+        data: Folder of the data stage; method `gptq` reads its calibration texts.
+        output: Empty folder to fill.
+        config: Fields of `QuantizeOptions`, and `kind`.
+        resume_folder: Where a killed walk finds its finished layers; no other inputs may use it.
+        threads: Threads the work may use.
+
+    Returns:
+        Bits by unit where units were allotted bits, else nothing.
+
+    Raises:
+        DrawplateError: If the parent is quantized already, or does not fit the method or the
+            group size.
+    """
+    options = QuantizeOptions.from_config(config)
+    if is_quantized(parent):
+        raise DrawplateError(
+            f"{parent} is quantized already", "put one quantize step in a recipe, the last one"
+        )
+    if options.method == "rtn":
+        quantize_rtn_checkpoint(parent, output, options)
+        return {}
+    windows = read_windows(
+        data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
+    )
+    return quantize_gptq_checkpoint(parent, output, options, windows, resume_folder, threads)

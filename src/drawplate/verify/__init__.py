@@ -1,0 +1,1 @@
+"""A reloaded engine against the checkpoint it was made from."""

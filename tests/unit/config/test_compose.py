@@ -1,0 +1,98 @@
+"""Every shipped file composes, and a mistake is told in one line that says what to write."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drawplate.build.workflow import load_build
+from drawplate.config.compose import options
+from drawplate.errors import DrawplateError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("experiment", options(ROOT / "conf", "experiment"))
+def test_every_experiment_composes_to_plain_data(experiment: str) -> None:
+    build = load_build({"experiment": experiment}, ROOT)
+    assert build.pairs()
+    plain = build.plain()
+    assert type(plain["recipes"]) is dict
+    assert all(type(s) is dict for r in plain["recipes"].values() for s in r["steps"].values())
+
+
+@pytest.mark.parametrize("recipe", options(ROOT / "conf", "recipe"))
+def test_every_recipe_composes(recipe: str) -> None:
+    override = f"+recipe@recipes.extra: {recipe}".replace(": ", "=")
+    build = load_build({"overrides": [override, "variants=[extra/onnxruntime]"]}, ROOT)
+    assert build.pairs() == [("extra", "onnxruntime")]
+
+
+@pytest.mark.parametrize("base", ["smollm2", "minilm"])
+def test_every_shipped_base_is_pinned_and_licensed(base: str) -> None:
+    engines = {"smollm2": "smollm2", "minilm": "minilm"}
+    source = load_build({"experiment": engines[base]}, ROOT).base["source"]
+    assert len(source["sha256"]) == 64
+    assert source["license"]
+
+
+def test_stage_wide_override_reaches_every_quantize_step() -> None:
+    build = load_build({"overrides": '["quantize.group_size=64"]'}, ROOT)
+    steps = [s for r in build.recipes.values() for s in r.steps.values()]
+    assert {s["group_size"] for s in steps} == {64}
+
+
+def test_one_recipes_override_leaves_the_others() -> None:
+    build = load_build({"overrides": ["recipes.int4.steps.int4.group_size=64"]}, ROOT)
+    assert build.recipes["int4"].steps["int4"]["group_size"] == 64
+    assert build.recipes["int8"].steps["int8"]["group_size"] == 32
+
+
+MISTAKES = {
+    "unknown experiment": ({"experiment": "smollm3"}, r"did you mean 'smollm2'\?"),
+    "unknown word": ({"experimnt": "x"}, "it knows experiment, overrides, hardware"),
+    "not a list": ({"overrides": "a=b"}, "not a list"),
+    "unknown setting": ({"overrides": ["evaluate.windos=3"]}, r"did you mean 'evaluate.windows'\?"),
+    "unknown base": ({"overrides": ["base=smolm2"]}, r"did you mean 'smollm2'\?"),
+    "unknown recipe": ({"overrides": ["+recipe@recipes.x=int5"]}, r"did you mean 'int[48]'\?"),
+    "recipe not in experiment": (
+        {"overrides": ["variants=[int5/onnxruntime]"]},
+        "no recipe 'int5'",
+    ),
+    "engine not in experiment": (
+        {"overrides": ["variants=[int4/onnxrumtime]"]},
+        r"did you mean 'onnxruntime'\?",
+    ),
+    "wrong type": ({"overrides": ["gate.min_speedup=fast"]}, "gate.min_speedup = 'fast' is wrong"),
+    "out of range": ({"overrides": ["evaluate.windows=0"]}, "evaluate.windows = 0 is wrong"),
+    "missing value": ({"overrides": ["base=folder"]}, "base.source.path has no value"),
+    "group the engine cannot hold": (
+        {"overrides": ["recipes.int4.steps.int4.group_size=48"]},
+        "it holds groups of 16, 32, 64, 128",
+    ),
+    "bits the engine cannot hold": (
+        {"overrides": ["engines.openvino.holds.int=[8]"]},
+        "engine openvino cannot hold recipe int4",
+    ),
+    "unknown target": ({"overrides": ["engines.openvino.targets=[sm89]"]}, "it knows cpu"),
+    "engine without the task": (
+        {"experiment": "minilm", "overrides": ["engines.transformers.tasks=[causal-lm]"]},
+        "cannot run a base of task encoder",
+    ),
+    "label that is no path": ({"overrides": ["+recipes.int4.steps.A/B={kind: quantize}"]}, "."),
+}
+
+
+@pytest.mark.parametrize(("config", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line(config: dict, message: str) -> None:
+    with pytest.raises(DrawplateError, match=message) as caught:
+        load_build(config, ROOT)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_typo_in_a_file_names_its_place(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    path = tmp_path / "conf" / "evaluate" / "default.yaml"
+    path.write_text(path.read_text().replace("task_rows:", "task_row:"))
+    with pytest.raises(DrawplateError, match=r"evaluate\.task_row is not a known setting"):
+        load_build({}, tmp_path)
