@@ -17,7 +17,7 @@ class Stage:
 
 STAGES = {
     "data": Stage("data"),
-    "base": Stage("base", ("torch", "transformers", "gguf", "safetensors")),
+    "base": Stage("base", ("torch", "transformers", "tokenizers", "gguf", "safetensors")),
     "quantize": Stage(
         "quantize", ("torch", "transformers", "compressed-tensors", "safetensors")
     ),

@@ -66,9 +66,7 @@ def copy_processing(checkpoint: Path, output: Path) -> None:
     shutil.copyfile(checkpoint / "config.json", output / "config.json")
 
 
-def checked_options(
-    options: dict[str, Any], known: dict[str, Any], engine: str
-) -> dict[str, Any]:
+def checked_options(options: dict[str, Any], known: dict[str, Any], engine: str) -> dict[str, Any]:
     """The engine's options with defaults filled in.
 
     Raises:

@@ -24,7 +24,8 @@ class Limits:
         window_tokens: Tokens of a perplexity window.
         windows: Windows of each text; None for all.
         kl_windows: Windows of each text on which the divergence from the base is measured.
-        task_rows: Rows of each task file; None for all. A retrieval corpus is used whole.
+        task_rows: Rows of each task file; None for all, 0 for no tasks. A retrieval corpus is
+            used whole.
         encoder_tokens: An encoder's sentences are cut here.
     """
 
@@ -58,7 +59,9 @@ def evaluate(
         of an encoder), `data` (digests and limits; equal for evaluations that can be paired)
         and `artifact`. The first three and `rows` are None where they do not apply.
     """
-    task_rows = {n: read_rows(p, None) for n, p in tasks.items()}
+    if limits.task_rows == 0:
+        tasks = {}
+    task_rows = {n: read_rows(p) for n, p in tasks.items()}
     artifact = describe(folder)
     engine, tokenizer = load_engine(artifact, threads), load_tokenizer(folder)
     if engine.task == "encoder":

@@ -59,14 +59,18 @@ def run(command: list[str], name: str, out: Path) -> str:
         raise DrawplateError(f"{name}: the download broke off ({_gist(said)})", "run again")
     if NO_NETWORK.search(said):
         raise NoNetworkError("no network")
-    raise DrawplateError(f"{name} cannot be downloaded ({_gist(said)})", "check name and version")
+    raise DrawplateError(
+        f"{name} cannot be downloaded ({_gist(said)})", "check what the source names"
+    )
 
 
 def _gist(said: str) -> str:
-    """The last line of a tool that calls itself an error."""
+    """The first line of a tool that calls itself an error and says more than a code."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)]
-    return (errors or lines or ["no message"])[-1][:300]
+    errors = [
+        line for line in lines if re.match(r"(npm )?err(or)?\b(?! code)", line, re.IGNORECASE)
+    ]
+    return (errors or lines[-1:] or ["no message"])[0][:300]
 
 
 def download_wheel(source: dict[str, Any], out: Path) -> None:
@@ -92,8 +96,6 @@ def download_wheel(source: dict[str, Any], out: Path) -> None:
             run([*command, "--requirement", requirements.name], name, out)
         except DrawplateError as error:
             raise _explained(error, package, version) from None
-    if len(list(out.iterdir())) != 1:
-        raise DrawplateError(f"{name}: pip left no single wheel", "report this with pip's version")
 
 
 def _explained(error: DrawplateError, package: str, version: str) -> Exception:
@@ -133,7 +135,7 @@ def download_tarball(source: dict[str, Any], out: Path) -> None:
     """
     name = f"npm:{source['package']}@{source['version']}"
     wanted = f"{source['package']}@{source['version']}"
-    options = ["--ignore-scripts", "--silent=false", "--pack-destination", str(out)]
+    options = ["--ignore-scripts", "--loglevel=error", "--pack-destination", str(out)]
     run([*npm_command(), "pack", wanted, *options], name, out)
 
 

@@ -38,9 +38,7 @@ def log_softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return result
 
 
-def compare_logits(
-    parent: NDArray[np.float32], engine: NDArray[np.float32]
-) -> LogitsDifference:
+def compare_logits(parent: NDArray[np.float32], engine: NDArray[np.float32]) -> LogitsDifference:
     """Compare logits [positions, vocabulary] of one prompt.
 
     Raises:
@@ -99,9 +97,7 @@ def continuation_gap_nats(
     return float((parent_logits.max(axis=-1) - chosen).mean())
 
 
-def cosine(
-    parent: NDArray[np.float32], engine: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def cosine(parent: NDArray[np.float32], engine: NDArray[np.float32]) -> NDArray[np.float64]:
     """Cosine of sentence vectors row by row [batch], from vectors [batch, hidden].
 
     Raises:

@@ -132,9 +132,11 @@ def check_decoder(result: dict[str, Any], max_kl: float, max_continuation_gap: f
         f"{result['max_logit_difference']:.3g} x spread, continuation gap "
         f"{result['continuation_gap']:.3g} nats (limit {max_continuation_gap:g})"
     )
-    if result["kl"] > max_kl:
-        raise DrawplateError(f"the engine does not answer as its parent does: {numbers}", BUILD_AGAIN)
-    if result["continuation_gap"] > max_continuation_gap:
+    if not result["kl"] <= max_kl:
+        raise DrawplateError(
+            f"the engine does not answer as its parent does: {numbers}", BUILD_AGAIN
+        )
+    if not result["continuation_gap"] <= max_continuation_gap:
         raise DrawplateError(
             f"the engine's logits are right but its generation goes astray: {numbers}", BUILD_AGAIN
         )

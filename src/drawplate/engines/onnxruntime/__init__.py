@@ -39,7 +39,7 @@ def compile(
     from drawplate.checkpoint.quantized import dequantized_copy, is_quantized, read_quantized
     from drawplate.engines.onnxruntime.graph import prune, quantize_graph
     from drawplate.engines.onnxruntime.stored import stored_tensors
-    from drawplate.engines.onnxruntime.weights import read_floats, write_weights
+    from drawplate.engines.onnxruntime.weights import read_weights, write_weights
     from drawplate.engines.placement import Placement
 
     torch.set_num_threads(threads)
@@ -56,7 +56,7 @@ def compile(
         dequantized_copy(checkpoint, source)
     kind.build_graph(source, scratch / "graph")
     model = onnx.load(scratch / "graph" / "model.onnx", load_external_data=False)
-    arrays: dict[str, Any] = dict(read_floats(model, scratch / "graph"))
+    arrays = read_weights(model, scratch / "graph")
     if task == ENCODER:
         states = [o for o in model.graph.output if o.name == encoder.STATES]
         del model.graph.output[:]
@@ -85,12 +85,12 @@ def load(folder: Path, threads: int) -> Engine:
         DrawplateError: If a file is missing or the runtime refuses the graph.
     """
     settings = read_json(folder / SETTINGS)
-    kind = decoder.Decoder if settings["task"] == CAUSAL_LM else encoder.Encoder
-    for name in ("model.onnx", "model.onnx.data"):
+    module = decoder if settings["task"] == CAUSAL_LM else encoder
+    for name in module.FILES:
         if not (folder / name).exists():
             raise DrawplateError(f"{folder} has no {name}", "compile the engine again")
     try:
-        engine: Engine = kind(folder, threads, settings["session_options"])
+        engine: Engine = module.Loaded(folder, threads, settings["session_options"])
     except Exception as error:  # the runtimes raise types of their own
         raise DrawplateError(
             f"onnxruntime cannot load {folder}: {error}", "compile the engine again"

@@ -24,6 +24,7 @@ ARCHITECTURES = (
 GENERATE_GRAPH = "model.onnx"
 LOGITS_GRAPH = "logits.onnx"
 GENAI_CONFIG = "genai_config.json"
+FILES = (GENERATE_GRAPH, LOGITS_GRAPH, "model.onnx.data", GENAI_CONFIG)
 
 
 def build_graph(checkpoint: Path, folder: Path) -> None:
@@ -55,7 +56,7 @@ def write_graphs(model: Any, output: Path) -> None:
     onnx.save(pruned, output / GENERATE_GRAPH)
 
 
-class Decoder:
+class Loaded:
     """A causal language model in ONNX Runtime GenAI.
 
     Generation runs in GenAI with its shared key/value buffer. Logits of all positions come from
@@ -137,9 +138,7 @@ class Decoder:
         import onnxruntime_genai as genai
 
         params = genai.GeneratorParams(self._model)
-        params.set_search_options(
-            max_length=total_tokens, batch_size=len(tokens), do_sample=False
-        )
+        params.set_search_options(max_length=total_tokens, batch_size=len(tokens), do_sample=False)
         generator = genai.Generator(self._model, params)
         generator.append_tokens(tokens.astype(np.int32))
         return generator

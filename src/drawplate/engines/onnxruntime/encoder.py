@@ -12,6 +12,7 @@ from drawplate.errors import DrawplateError
 
 ARCHITECTURES = ("BertModel", "RobertaModel", "XLMRobertaModel", "MPNetModel")
 GRAPH = "model.onnx"
+FILES = (GRAPH, "model.onnx.data")
 STATES = "last_hidden_state"
 
 
@@ -46,7 +47,7 @@ def write_graph(model: Any, output: Path) -> None:
     onnx.save(model, output / GRAPH)
 
 
-class Encoder:
+class Loaded:
     """A sentence encoder in ONNX Runtime."""
 
     task = "encoder"

@@ -37,17 +37,15 @@ def quantize_graph(
     }
     done: dict[str, Stored] = {}
     for node in model.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in arrays:
+        if node.op_type == "MatMul" and _is_matrix(arrays, node.input[1]):
             weight = node.input[1]
             tensor = placement.find(np.asarray(arrays[weight]).T)
             if tensor is not None:
                 done[weight] = (tensor, _store(arrays, weight, tensor))
                 _to_matmul(node, *done[weight], accuracy_level)
     for node in list(model.graph.node):
-        if node.op_type != "Gather" or not node.input:
-            continue
-        source = transposed.get(node.input[0], node.input[0])
-        if source not in arrays or np.ndim(arrays[source]) != 2:
+        source = transposed.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type != "Gather" or not _is_matrix(arrays, source):
             continue
         rows = np.asarray(arrays[source])
         rows = rows.T if node.input[0] in transposed else rows
@@ -108,6 +106,11 @@ def last_position_only(model: onnx.ModelProto, head: str = "/lm_head/MatMul") ->
     _replace(graph.value_info, [v for v in graph.value_info if v.name not in after])
     logits = next(output for output in graph.output if output.name == "logits")
     logits.type.tensor_type.shape.dim[1].dim_value = 1
+
+
+def _is_matrix(arrays: Arrays, name: str) -> bool:
+    """Whether a name is that of a float weight matrix."""
+    return name in arrays and arrays[name].ndim == 2 and arrays[name].dtype == np.float32
 
 
 def _store(arrays: Arrays, weight: str, tensor: QuantizedTensor) -> list[str]:

@@ -9,29 +9,28 @@ from numpy.typing import NDArray
 
 DATA_FILE = "model.onnx.data"
 ALIGNMENT_BYTES = 64
-INLINE_BYTES = 1024  # smaller constants stay in the graph, where shape inference sees them
 
 
-def read_floats(model: onnx.ModelProto, folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Every float32 initializer stored outside the graph, memory-mapped.
+def read_weights(model: onnx.ModelProto, folder: Path) -> dict[str, NDArray[np.generic]]:
+    """Every initializer stored outside the graph, memory-mapped.
 
     Args:
         model: Graph loaded without its external data.
         folder: Where the graph's file lies.
     """
-    floats = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
     for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or not tensor.external_data:
+        if not tensor.external_data:
             continue
         place = {entry.key: entry.value for entry in tensor.external_data}
-        floats[tensor.name] = np.memmap(
+        arrays[tensor.name] = np.memmap(
             folder / place["location"],
-            dtype=np.float32,
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type),
             mode="r",
             offset=int(place.get("offset", 0)),
             shape=tuple(tensor.dims),
         )
-    return floats
+    return arrays
 
 
 def write_weights(
@@ -72,5 +71,3 @@ def _external(name: str, array: NDArray[np.generic], offset: int) -> onnx.Tensor
     for key, value in (("location", DATA_FILE), ("offset", offset), ("length", array.nbytes)):
         tensor.external_data.add(key=key, value=str(value))
     return tensor
-
-

@@ -25,7 +25,11 @@ ARCHITECTURES = {
     ),
     "encoder": ("BertModel", "RobertaModel", "XLMRobertaModel", "MPNetModel"),
 }
-OPTIONS: dict[str, Any] = {"inference_precision": "f32", "kv_cache_precision": "f32"}
+OPTIONS: dict[str, Any] = {
+    "inference_precision": "f32",
+    "kv_cache_precision": "f32",
+    "dynamic_quantization_group_size": 32,
+}
 GRAPH = "openvino_model.xml"
 SETTINGS = "engine.json"
 
@@ -35,8 +39,9 @@ def compile(
 ) -> dict[str, Any]:
     """Write an OpenVINO engine. See `drawplate.engines.protocol.Compiler`.
 
-    Options are `inference_precision` (`f32`, or `bf16` for faster prefill) and
-    `kv_cache_precision` (`f32`, `f16`, `u8`).
+    Options are `inference_precision` (`f32`, or `bf16` for faster prefill), `kv_cache_precision`
+    (`f32`, `f16`, `u8`) and `dynamic_quantization_group_size` (activations are rounded to int8 in
+    groups of so many columns in front of compressed weights; 0 keeps them in float).
 
     Raises:
         DrawplateError: If the architecture, an option or the checkpoint's format does not fit.

@@ -35,13 +35,14 @@ class OpenVinoEngine:
     of all positions is compiled when first asked for. Both map one weights file.
     """
 
-    def __init__(self, graph: Path, settings: dict[str, str], threads: int) -> None:
+    def __init__(self, graph: Path, settings: dict[str, Any], threads: int) -> None:
         self.task = settings["task"]
         self._graph = graph
         self._properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": settings["inference_precision"],
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": settings["dynamic_quantization_group_size"],
         }
         if self.task == CAUSAL_LM:
             self._properties["KV_CACHE_PRECISION"] = settings["kv_cache_precision"]

@@ -120,9 +120,7 @@ def _trace(step: torch.nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
         return ov.convert_model(step, example_input=example)
 
 
-def _name(
-    graph: ov.Model, inputs: list[str], shapes: list[list[int]], outputs: list[str]
-) -> None:
+def _name(graph: ov.Model, inputs: list[str], shapes: list[list[int]], outputs: list[str]) -> None:
     """Give the ports names and the inputs shapes (-1 is free), in place."""
     for port, name in zip(graph.inputs + graph.outputs, inputs + outputs, strict=True):
         port.get_tensor().set_names({name})

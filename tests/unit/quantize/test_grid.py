@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from drawplate.errors import DrawplateError
+from drawplate.quantize.grid import (
+    check_group_size,
+    minmax_grid,
+    round_to_grid,
+    round_to_nearest,
+    searched_grid,
+)
+
+
+def weights(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_asymmetric_rounding_moves_no_weight_by_more_than_a_step(bits):
+    weight = weights(16, 64)
+    quantized = round_to_nearest(weight, bits, 32, symmetric=False)
+    # Half a step from rounding the weight, half a step from rounding the zero point.
+    limit = quantized.scales.repeat_interleave(32, dim=1) * 1.01
+    assert ((quantized.dequantize() - weight).abs() <= limit).all()
+    assert int(quantized.codes.max()) == 2**bits - 1
+
+
+def test_symmetric_grid_holds_its_extremes_and_zero():
+    groups = torch.tensor([[-1.0, 0.0, 0.5, 0.2], [-0.5, 0.0, 1.0, 0.2]])
+    scales, zero_points = minmax_grid(groups, 4, symmetric=True)
+    assert zero_points.tolist() == [8, 8]
+    codes = round_to_grid(groups, scales[:, None], zero_points[:, None], 4)
+    assert codes[0].tolist() == [0, 8, 12, 10]
+    assert codes[1].tolist() == [4, 8, 15, 9]
+
+
+def test_scales_are_what_float16_holds():
+    scales, _ = minmax_grid(weights(100, 32) * 1e-3, 4, symmetric=False)
+    assert torch.equal(scales.half().float(), scales)
+
+
+def test_search_finds_the_grid_that_weights_lie_on():
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 16, (50, 32), generator=generator).float()
+    scale = (torch.rand(50, 1, generator=generator) * 0.1 + 0.01).half().float()
+    groups = (codes - 5) * scale
+    scales, zero_points = searched_grid(groups, torch.ones(32), 4, symmetric=False)
+    rounded = round_to_grid(groups, scales[:, None], zero_points[:, None], 4)
+    error = ((rounded - zero_points[:, None]) * scales[:, None] - groups).abs().amax(1)
+    assert (error < 0.2 * scale[:, 0]).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_search_is_never_worse_than_minmax_by_its_own_measure(symmetric):
+    groups, importance = weights(200, 32), torch.rand(32)
+
+    def error(grid):
+        scales, zero_points = (part[:, None] for part in grid)
+        codes = round_to_grid(groups, scales, zero_points, 4)
+        return ((codes - zero_points) * scales - groups).square() @ importance
+
+    searched = error(searched_grid(groups, importance, 4, symmetric))
+    minmax = error(minmax_grid(groups, 4, symmetric))
+    assert searched.mean() < 0.95 * minmax.mean()
+    assert (searched <= minmax + 1e-6).all()
+
+
+@pytest.mark.parametrize("searched", [True, False])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_matrix_of_zeros_stays_zero(searched, symmetric):
+    quantized = round_to_nearest(torch.zeros(4, 64), 4, 32, symmetric, searched=searched)
+    assert not quantized.dequantize().any()
+
+
+def test_group_size_that_does_not_divide_is_refused_with_the_sizes_that_do():
+    with pytest.raises(DrawplateError, match=r"choose one of 16, 32, 64$") as failure:
+        check_group_size(576, 128, "q_proj")
+    assert "576 columns of q_proj" in failure.value.what

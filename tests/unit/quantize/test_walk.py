@@ -1,0 +1,153 @@
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, BertConfig, BertModel, GPT2Config
+from transformers import GPT2LMHeadModel
+
+from drawplate.artifacts.manifest import digest_of, list_files
+from drawplate.checkpoint.quantized import read_float, read_quantized
+from drawplate.errors import DrawplateError
+from drawplate.quantize import walk
+from drawplate.quantize.step import quantize_checkpoint
+
+GPTQ = {
+    "kind": "quantize",
+    "method": "gptq",
+    "bits": 4,
+    "windows": 8,
+    "window_tokens": 32,
+    "eight_bit_share": 0.4,
+}
+IDS = torch.arange(20, 60).unsqueeze(0)
+
+
+def quantize(parent, data, output, threads=2, **changes):
+    output.mkdir(parents=True)
+    resume = output.with_name(f".{output.name}.resume")
+    return quantize_checkpoint(parent, data, output, GPTQ | changes, resume, threads)
+
+
+def logits(folder):
+    with torch.no_grad():
+        return AutoModelForCausalLM.from_pretrained(folder)(IDS).logits
+
+
+def digest(folder):
+    return digest_of(list_files(folder))
+
+
+@pytest.fixture(scope="module")
+def quantized(tiny_llama, calibration_data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("walk") / "int4"
+    bits = quantize(tiny_llama, calibration_data, output)
+    return output, bits
+
+
+def test_reloads_in_plain_transformers_near_the_parent(quantized, tiny_llama):
+    before, after = logits(tiny_llama), logits(quantized[0])
+    assert (before - after).std() < 0.5 * before.std()
+
+
+def test_bits_agree_inside_a_unit_and_fill_the_budget(quantized):
+    output, bits = quantized
+    weights = read_quantized(output)
+    assert set(bits.values()) == {4, 8}
+    for layer in range(2):
+        for unit, modules in walk.UNITS.items():
+            expected = bits[f"model.layers.{layer}.{unit}"]
+            assert {weights[f"model.layers.{layer}.{m}"].bits for m in modules} == {expected}
+    total = sum(w.codes.numel() for w in weights.values())
+    eight = sum(w.codes.numel() for w in weights.values() if w.bits == 8)
+    assert 0.2 < eight / total <= 0.4
+
+
+def test_head_is_untied_and_embedding_kept_in_half(quantized):
+    floats = read_float(quantized[0])
+    assert floats["model.embed_tokens.weight"].dtype == torch.float16
+    assert read_quantized(quantized[0])["lm_head"].bits == 4
+    assert json.loads((quantized[0] / "config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_threads_do_not_change_a_bit(quantized, tiny_llama, calibration_data, tmp_path):
+    quantize(tiny_llama, calibration_data, tmp_path / "int4", threads=1)
+    assert digest(tmp_path / "int4") == digest(quantized[0])
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_digest(
+    quantized, tiny_llama, calibration_data, tmp_path, monkeypatch
+):
+    save, parts = walk.save_finished, []
+
+    def save_or_die(folder, part, weights):
+        if part == "layer-00001":
+            raise KeyboardInterrupt
+        save(folder, part, weights)
+        parts.append(part)
+
+    monkeypatch.setattr(walk, "save_finished", save_or_die)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(tiny_llama, calibration_data, tmp_path / "int4")
+    monkeypatch.setattr(walk, "save_finished", lambda *a: parts.append(a[1]) or save(*a))
+    monkeypatch.setattr(walk, "measure_harm", None)  # kept from the first run
+    shutil.rmtree(tmp_path / "int4")
+    quantize(tiny_llama, calibration_data, tmp_path / "int4")
+    assert parts == ["layer-00000", "layer-00001", "lm_head"]
+    assert digest(tmp_path / "int4") == digest(quantized[0])
+    assert not (tmp_path / ".int4.resume").exists()
+
+
+def test_gptq_is_nearer_than_rounding_to_nearest(tiny_llama, calibration_data, tmp_path):
+    changes = {"eight_bit_share": 0.0, "head_bits": 16}
+    quantize(tiny_llama, calibration_data, tmp_path / "gptq", **changes)
+    quantize(tiny_llama, calibration_data, tmp_path / "rtn", method="rtn", **changes)
+    parent = logits(tiny_llama)
+    gptq, rtn = ((logits(tmp_path / n) - parent).square().mean() for n in ("gptq", "rtn"))
+    assert gptq < 0.8 * rtn
+
+
+def test_group_size_must_divide(tiny_llama, calibration_data, tmp_path):
+    for method in ("gptq", "rtn"):
+        with pytest.raises(DrawplateError, match="group_size 48 does not divide the 64 columns"):
+            quantize(tiny_llama, calibration_data, tmp_path / method, method=method, group_size=48)
+
+
+def test_too_little_text_is_refused(tiny_llama, calibration_data, tmp_path):
+    with pytest.raises(DrawplateError, match="100000 are asked for: add calibration text"):
+        quantize(tiny_llama, calibration_data, tmp_path / "int4", windows=100000)
+
+
+def test_quantizing_twice_is_refused(quantized, calibration_data, tmp_path):
+    with pytest.raises(DrawplateError, match="quantized already"):
+        quantize(quantized[0], calibration_data, tmp_path / "int4")
+
+
+def test_other_architectures_are_sent_to_rtn(calibration_data, tmp_path):
+    config = GPT2Config(n_layer=1, n_embd=32, n_head=2, vocab_size=64, n_positions=64)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    shutil.copyfile(calibration_data / "texts" / "calibration.jsonl", tmp_path / "texts.jsonl")
+    with pytest.raises(DrawplateError, match="no decoder of the Llama architecture"):
+        walk.open_decoder(tmp_path / "gpt2")
+
+
+def test_encoder_is_rounded_whole_and_reloads(calibration_data, tmp_path):
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+    )
+    parent, child = tmp_path / "encoder", tmp_path / "int8"
+    BertModel(config).save_pretrained(parent)
+    quantize(parent, calibration_data, child, method="rtn", bits=8, symmetric=True)
+    weights = read_quantized(child)
+    assert len(weights) == 2 * 6 + 1  # four of attention and two of the MLP, and the pooler
+    assert all(weight.bits == 8 and weight.symmetric for weight in weights.values())
+    with torch.no_grad():
+        before, after = (AutoModel.from_pretrained(f)(IDS)[0] for f in (parent, child))
+    assert after.dtype == torch.float32
+    assert (before - after).abs().max() < 0.02 * before.std()
