@@ -23,7 +23,7 @@ check: $(READY) ## Formatting, linting and types
 	$(BIN)/snakemake --lint
 
 unit: $(READY) ## Unit, configuration, workflow and integration tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # PyTorch first and alone: pip then takes the CPU build where the index offers one.
 $(READY): requirements.lock pyproject.toml

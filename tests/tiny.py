@@ -4,11 +4,59 @@ import json
 import random
 from pathlib import Path
 
-WORDS = (
-    "the river ran past a quiet mill where old engines slept under dust and every evening someone "
-    "came to count them write their numbers in a ledger close the heavy door walk home along wet "
-    "stones thinking of copper wire drawn thin through steel plates by patient hands in winter light"
-).split()
+WORDS = [
+    "the",
+    "river",
+    "ran",
+    "past",
+    "a",
+    "quiet",
+    "mill",
+    "where",
+    "old",
+    "engines",
+    "slept",
+    "under",
+    "dust",
+    "and",
+    "every",
+    "evening",
+    "someone",
+    "came",
+    "to",
+    "count",
+    "them",
+    "write",
+    "their",
+    "numbers",
+    "in",
+    "a",
+    "ledger",
+    "close",
+    "the",
+    "heavy",
+    "door",
+    "walk",
+    "home",
+    "along",
+    "wet",
+    "stones",
+    "thinking",
+    "of",
+    "copper",
+    "wire",
+    "drawn",
+    "thin",
+    "through",
+    "steel",
+    "plates",
+    "by",
+    "patient",
+    "hands",
+    "in",
+    "winter",
+    "light",
+]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -43,16 +43,16 @@ class Checkout:
         config = ["experiment=tiny"]
         if overrides:
             config.append(f"overrides={json.dumps(list(overrides))}")
-        return self.run(
-            "snakemake", "--profile", "cpu", *words, "--config", *config, **environment
-        )
+        return self.run("snakemake", "--profile", "cpu", *words, "--config", *config, **environment)
 
     def planned(self, **arguments) -> set[str]:
         """Stage and name of each job that a dry run plans, for example `quantize base.int4`."""
         result = self.snakemake("--dry-run", **arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         jobs = set()
-        for log in re.findall(r"\| tee logs/(\S+)\.[0-9a-f]{16}\.log", result.stdout + result.stderr):
+        for log in re.findall(
+            r"\| tee logs/(\S+)\.[0-9a-f]{16}\.log", result.stdout + result.stderr
+        ):
             stage, name = log.split("/")
             jobs.add(f"{stage} {name.removeprefix('tiny').lstrip('.')}".strip())
         return jobs

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +51,7 @@ def finished_folder(folder: Path, keep: tuple[str, ...] = ()) -> Iterator[Path]:
         yield scratch
         for name in keep:
             if (folder / name).exists():
-                os.replace(folder / name, scratch / name)
+                (folder / name).replace(scratch / name)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.replace(folder)
     except OSError as error:
@@ -78,6 +77,6 @@ def need_free_bytes(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise DrawplateError(
-            f"{what} needs {needed / 2**30:.1f} GiB of disk at {place}, {free / 2**30:.1f} GiB free",
+            f"{what} needs {needed / 2**30:.1f} GiB of disk at {place}, {free / 2**30:.1f} free",
             "free space or point DRAWPLATE_CACHE and the checkout at a larger disk",
         )

@@ -60,9 +60,7 @@ def _data_files(package: Path) -> dict[str, str]:
     return {
         p.relative_to(package.parent).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()[:16]
         for p in package.rglob("*")
-        if p.is_file()
-        and p.suffix not in {".py", ".pyc", ".typed"}
-        and not inner & set(p.parents)
+        if p.is_file() and p.suffix not in {".py", ".pyc", ".typed"} and not inner & set(p.parents)
     }
 
 

@@ -7,9 +7,7 @@ from drawplate.build.plan import Node, Plan, Planner
 from drawplate.config.schema import Build
 
 
-def expand(
-    build: Build, root: Path, hardware: dict[str, Any], commit: str | None = None
-) -> Plan:
+def expand(build: Build, root: Path, hardware: dict[str, Any], commit: str | None = None) -> Plan:
     """Every node of a build.
 
     Args:
@@ -20,9 +18,7 @@ def expand(
     """
     planner = Planner(root=root, model=build.model)
     artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
-    machine = planner.add(
-        "machine", "machine", Path("results") / "machine", {}, hardware=hardware
-    )
+    machine = planner.add("machine", "machine", Path("results") / "machine", {}, hardware=hardware)
     data = planner.add("data", "data", artifacts / "data", build.data)
     base = planner.add(
         "base", "base", artifacts / "base", build.base, packages=tuple(build.source_packages)

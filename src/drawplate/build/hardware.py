@@ -68,7 +68,9 @@ def require(profile: str) -> None:
         DrawplateError: Naming everything that is missing.
     """
     if profile not in PROFILES:
-        raise DrawplateError(f"unknown hardware {profile!r}", f"choose one of {', '.join(PROFILES)}")
+        raise DrawplateError(
+            f"unknown hardware {profile!r}", f"choose one of {', '.join(PROFILES)}"
+        )
     missing: list[str] = []
     if profile == "gpu":
         if shutil.which("nvidia-smi") is None:

@@ -18,9 +18,7 @@ class Stage:
 STAGES = {
     "data": Stage("data"),
     "base": Stage("base", ("torch", "transformers", "tokenizers", "gguf", "safetensors")),
-    "quantize": Stage(
-        "quantize", ("torch", "transformers", "compressed-tensors", "safetensors")
-    ),
+    "quantize": Stage("quantize", ("torch", "transformers", "compressed-tensors", "safetensors")),
     "compile": Stage("compile", ("transformers", "safetensors")),
     "verify": Stage("verify", ("torch", "transformers")),
     "evaluate": Stage("evaluate", ("torch", "transformers", "lm-eval", "scipy")),

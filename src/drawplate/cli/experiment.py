@@ -9,7 +9,9 @@ from drawplate.build.workflow import DEFAULT_EXPERIMENT
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     """Add `--experiment`, `--override` and `--hardware`."""
-    parser.add_argument("--experiment", default=DEFAULT_EXPERIMENT, help="a name in conf/experiment/")
+    parser.add_argument(
+        "--experiment", default=DEFAULT_EXPERIMENT, help="a name in conf/experiment/"
+    )
     parser.add_argument(
         "--override",
         dest="overrides",

@@ -22,10 +22,14 @@ def run(arguments: argparse.Namespace) -> int:
             print("  not on this disk, or rebuilt since: try drawplate pull")
             continue
         print(f"  at       {os.path.relpath(folder)}")
-        print(f"  is       {manifest['kind']}, {manifest['format']['weights_dtype']}, "
-              f"{manifest['format']['bits_per_weight']:.2f} bits per weight")
-        print(f"  made     {manifest['created_at']} in {manifest['seconds']:.0f} s with "
-              + ", ".join(f"{k} {v}" for k, v in manifest["tools"].items()))
+        print(
+            f"  is       {manifest['kind']}, {manifest['format']['weights_dtype']}, "
+            f"{manifest['format']['bits_per_weight']:.2f} bits per weight"
+        )
+        print(
+            f"  made     {manifest['created_at']} in {manifest['seconds']:.0f} s with "
+            + ", ".join(f"{k} {v}" for k, v in manifest["tools"].items())
+        )
         print(f"  by       {manifest['command']}")
         if base := manifest.get("base"):
             print(f"  from     {base['source']}, sha256:{base['sha256']}, {base['license']}")

@@ -161,7 +161,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     model: Any = Configuration
     for part in location:
         annotation = model.model_fields[part].annotation if hasattr(model, "model_fields") else None
-        models = [m for m in _models_in(annotation)] if annotation else []
+        models = _models_in(annotation) if annotation else []
         if models:
             model = models[0]
     return sorted(model.model_fields)

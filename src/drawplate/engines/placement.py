@@ -1,9 +1,9 @@
 """Find the quantized modules of a checkpoint again in the float weights of an exported graph.
 
 Exporters rename, transpose, share and concatenate weights (query, key and value in one matrix).
-Instead of following each one's names, a weight is recognized by its values: an exporter that started
-from the dequantized checkpoint carries them unchanged, row by row. So a matrix that was laid out
-wrongly is never given another module's integers; it is simply not found, and that is an error.
+Instead of following each one's names, a weight is recognized by its values: an exporter that
+started from the dequantized checkpoint carries them unchanged, row by row. So a matrix that was
+laid out wrongly is never given another module's integers; it is not found, and that is an error.
 """
 
 import math
@@ -116,7 +116,7 @@ def concatenate(parts: list["QuantizedTensor"]) -> "QuantizedTensor":
 
 
 def same(one: "QuantizedTensor", other: "QuantizedTensor") -> bool:
-    """Whether two weights hold the same integers on the same grid, as a head and an embedding may."""
+    """Whether two weights hold the same integers on the same grid (a head and an embedding may)."""
     return (one.bits, one.group_size) == (other.bits, other.group_size) and all(
         np.array_equal(getattr(one, part).numpy(), getattr(other, part).numpy())
         for part in ("codes", "scales", "zero_points")
@@ -130,7 +130,8 @@ def pack_nibbles(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     if codes.shape[-1] % 2:
         codes = np.concatenate([codes, np.zeros_like(codes[..., :1])], axis=-1)
-    return codes[..., 0::2] | (codes[..., 1::2] << 4)
+    packed = codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
+    return packed.astype(np.uint8)
 
 
 def _comparable(row: NDArray[np.float32]) -> bytes:

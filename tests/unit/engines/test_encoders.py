@@ -8,8 +8,8 @@ from drawplate.engines.pooling import mean_pool
 from drawplate.errors import DrawplateError
 
 EXACT = {
-    "onnxruntime": {"accuracy_level": 0},
-    "openvino": {"dynamic_quantization_group_size": 0},
+    "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
+    "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
 }
 
 

@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from tests.tiny_engines import save_llama
 
 from drawplate import engines
 from drawplate.errors import DrawplateError
 from drawplate.verify import stage
 from drawplate.verify.stage import run_stage
-from tests.tiny_engines import save_llama
 
 
 def initializer(folder, ending):

@@ -18,7 +18,7 @@ from drawplate.engines.task import (
 )
 from drawplate.errors import DrawplateError
 
-OPTIONS: dict[str, Any] = {"accuracy_level": 4, "session_options": {}}
+OPTIONS: dict[str, Any] = {"accuracy_level": 4, "table_dtype": "float16", "session_options": {}}
 SETTINGS = "engine.json"
 
 
@@ -28,7 +28,8 @@ def compile(
     """Write an ONNX Runtime engine. See `drawplate.engines.protocol.Compiler`.
 
     Options are `accuracy_level` (of `MatMulNBits`: 4 rounds activations to int8, 0 keeps them
-    float32) and `session_options` (session config entries used at load).
+    float32), `table_dtype` (`float16` or `float32`: embedding tables that a quantized checkpoint
+    leaves in float) and `session_options` (session config entries used at load).
 
     Raises:
         DrawplateError: If the architecture, an option or the checkpoint's format does not fit.
@@ -64,7 +65,7 @@ def compile(
     prune(model, arrays)
     if is_quantized(checkpoint):
         placement = Placement(dict(read_quantized(checkpoint)))
-        quantize_graph(model, arrays, placement, options["accuracy_level"])
+        quantize_graph(model, arrays, placement, options["accuracy_level"], options["table_dtype"])
     write_weights(model, arrays, output)
     if task == CAUSAL_LM:
         decoder.write_graphs(model, output)

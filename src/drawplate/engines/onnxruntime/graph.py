@@ -14,12 +14,15 @@ from drawplate.checkpoint.tensors import QuantizedTensor
 from drawplate.engines.placement import Placement, pack_nibbles, same
 
 Arrays = dict[str, NDArray[np.generic]]
-Stored = tuple[QuantizedTensor, list[str]]  # and the names of its initializers
 MICROSOFT = "com.microsoft"
 
 
 def quantize_graph(
-    model: onnx.ModelProto, arrays: Arrays, placement: Placement, accuracy_level: int
+    model: onnx.ModelProto,
+    arrays: Arrays,
+    placement: Placement,
+    accuracy_level: int,
+    table_dtype: str,
 ) -> None:
     """Replace float weights by the checkpoint's integers, in place.
 
@@ -28,33 +31,33 @@ def quantize_graph(
         arrays: Its float initializers by name; those of replaced weights are replaced too.
         placement: The checkpoint's quantized modules.
         accuracy_level: 0 float32 activations, 4 activations rounded to int8 block by block.
+        table_dtype: `float16` or `float32`, for embedding tables that are not quantized.
 
     Raises:
         DrawplateError: If a quantized module is not in the graph, or only partly.
     """
+    done: list[tuple[QuantizedTensor, list[str]]] = []
+    for node in model.graph.node:
+        weight = _matrix(arrays, node.input[1]) if node.op_type == "MatMul" else None
+        tensor = placement.find(weight.T) if weight is not None else None
+        if tensor is not None:
+            done.append((tensor, _store(arrays, node.input[1], tensor)))
+            _to_matmul(node, *done[-1], accuracy_level)
     transposed = {
         node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Transpose"
     }
-    done: dict[str, Stored] = {}
-    for node in model.graph.node:
-        if node.op_type == "MatMul" and _is_matrix(arrays, node.input[1]):
-            weight = node.input[1]
-            tensor = placement.find(np.asarray(arrays[weight]).T)
-            if tensor is not None:
-                done[weight] = (tensor, _store(arrays, weight, tensor))
-                _to_matmul(node, *done[weight], accuracy_level)
-    for node in list(model.graph.node):
-        source = transposed.get(node.input[0], node.input[0]) if node.input else ""
-        if node.op_type != "Gather" or not _is_matrix(arrays, source):
+    for node in [node for node in model.graph.node if node.op_type == "Gather"]:
+        source = transposed.get(node.input[0], node.input[0])
+        rows = _matrix(arrays, source)
+        if rows is None:
             continue
-        rows = np.asarray(arrays[source])
         rows = rows.T if node.input[0] in transposed else rows
         tensor = placement.find(rows)
         if tensor is not None:
-            shared = [names for other, names in done.values() if same(other, tensor)]
-            names = shared[0] if shared else _store(arrays, source, tensor)
+            stored = [names for other, names in done if same(other, tensor)]
+            names = stored[0] if stored else _store(arrays, source, tensor)
             _to_gather(node, tensor, _flat_view(arrays, names))
-        elif source in done:
+        elif table_dtype == "float16" and source == node.input[0]:  # else it is the head too
             _to_half_gather(model.graph, node, arrays, rows)
     placement.check_complete()
     prune(model, arrays)
@@ -108,9 +111,12 @@ def last_position_only(model: onnx.ModelProto, head: str = "/lm_head/MatMul") ->
     logits.type.tensor_type.shape.dim[1].dim_value = 1
 
 
-def _is_matrix(arrays: Arrays, name: str) -> bool:
-    """Whether a name is that of a float weight matrix."""
-    return name in arrays and arrays[name].ndim == 2 and arrays[name].dtype == np.float32
+def _matrix(arrays: Arrays, name: str) -> NDArray[np.float32] | None:
+    """The float weight matrix of that name, None if there is no such matrix."""
+    array = arrays.get(name)
+    if array is None or array.ndim != 2 or array.dtype != np.float32:
+        return None
+    return np.asarray(array, dtype=np.float32)
 
 
 def _store(arrays: Arrays, weight: str, tensor: QuantizedTensor) -> list[str]:
@@ -168,13 +174,14 @@ def _to_gather(node: onnx.NodeProto, tensor: QuantizedTensor, stored: list[str])
 def _to_half_gather(
     graph: onnx.GraphProto, node: onnx.NodeProto, arrays: Arrays, rows: NDArray[np.float32]
 ) -> None:
-    """Keep a float embedding whose head was quantized, in float16: half its size on disk.
+    """Keep the float table of a quantized model in float16, half its size on disk.
 
-    Its relative rounding error of 2**-11 is 1/64 of what the finest grid of 8 bits leaves.
+    The relative rounding error, 2**-12 at most, is a fraction of what 8 bits leave in any layer.
     """
-    arrays["embedding.half"] = rows.astype(np.float16)
+    half = f"{node.input[0]}.half"
+    arrays[half] = rows.astype(np.float16)
+    node.input[0] = half
     output = node.output[0]
-    node.input[0] = "embedding.half"
     node.output[0] = f"{output}.half"
     cast = helper.make_node(
         "Cast", [node.output[0]], [output], f"{node.name}.Cast", to=onnx.TensorProto.FLOAT

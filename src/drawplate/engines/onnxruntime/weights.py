@@ -1,6 +1,5 @@
 """Weights of an ONNX graph: read from, and written to, one file beside the graph."""
 
-import math
 from pathlib import Path
 
 import numpy as np

@@ -29,6 +29,7 @@ OPTIONS: dict[str, Any] = {
     "inference_precision": "f32",
     "kv_cache_precision": "f32",
     "dynamic_quantization_group_size": 32,
+    "table_dtype": "float16",
 }
 GRAPH = "openvino_model.xml"
 SETTINGS = "engine.json"
@@ -40,8 +41,10 @@ def compile(
     """Write an OpenVINO engine. See `drawplate.engines.protocol.Compiler`.
 
     Options are `inference_precision` (`f32`, or `bf16` for faster prefill), `kv_cache_precision`
-    (`f32`, `f16`, `u8`) and `dynamic_quantization_group_size` (activations are rounded to int8 in
-    groups of so many columns in front of compressed weights; 0 keeps them in float).
+    (`f32`, `f16`, `u8`), `dynamic_quantization_group_size` (activations are rounded to int8 in
+    groups of so many columns in front of compressed weights; 0 keeps them in float) and
+    `table_dtype` (`float16` or `float32`: embedding tables that a quantized checkpoint leaves in
+    float).
 
     Raises:
         DrawplateError: If the architecture, an option or the checkpoint's format does not fit.
@@ -65,7 +68,7 @@ def compile(
         dequantized_copy(checkpoint, source)
     graph = export_decoder(source) if task == CAUSAL_LM else export_encoder(source)
     if is_quantized(checkpoint):
-        compress(graph, Placement(dict(read_quantized(checkpoint))))
+        compress(graph, Placement(dict(read_quantized(checkpoint))), options["table_dtype"])
     openvino.save_model(graph, output / GRAPH, compress_to_fp16=False)
     shutil.rmtree(scratch)
     copy_processing(checkpoint, output)

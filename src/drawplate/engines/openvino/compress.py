@@ -4,7 +4,8 @@ A float constant becomes the decompression subgraph that NNCF writes too (Consta
 Subtract, Multiply, Reshape, Convert), which the CPU plugin keeps compressed in memory.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import openvino as ov
@@ -16,14 +17,16 @@ from drawplate.engines.label import Stored
 from drawplate.engines.placement import Placement, pack_nibbles, same
 
 BITS = {"u4": 4, "i4": 4, "u8": 8, "i8": 8}
+FLOATS = {"f16": 16, "f32": 32}
 
 
-def compress(graph: ov.Model, placement: Placement) -> None:
+def compress(graph: ov.Model, placement: Placement, table_dtype: str) -> None:
     """Replace the float constants of quantized modules by their integers, in place.
 
     Args:
         graph: Graph of the dequantized checkpoint.
         placement: The checkpoint's quantized modules.
+        table_dtype: `float16` or `float32`, for embedding tables that are not quantized.
 
     Raises:
         DrawplateError: If a quantized module is not in the graph, or only partly.
@@ -33,48 +36,53 @@ def compress(graph: ov.Model, placement: Placement) -> None:
         is_weight = node.get_type_name() == "Constant" and len(node.get_output_shape(0)) == 2
         if not is_weight or node.get_element_type() != ov.Type.f32:
             continue
-        tensor = placement.find(node.get_data())
+        rows = node.get_data()
+        tensor = placement.find(rows)
         if tensor is not None:
             weights = [weight for other, weight in done if same(other, tensor)]
             weights = weights or [_decompression(tensor, node.get_friendly_name())]
             done.append((tensor, weights[0]))
             node.output(0).replace(weights[0])
+        elif table_dtype == "float16" and not _read_per_token(node):
+            half = ops.convert(ops.constant(rows.astype(np.float16)), ov.Type.f32)
+            node.output(0).replace(half.output(0))
     placement.check_complete()
     graph.validate_nodes_and_infer_types()
 
 
-def stored_tensors(graph: ov.Model) -> Iterable[Stored]:
+def stored_tensors(graph: ov.Model) -> Iterator[Stored]:
     """Every learned constant of a finished graph."""
     for node in graph.get_ordered_ops():
         if node.get_type_name() != "Constant":
             continue
         shape, dtype = node.get_output_shape(0), node.get_element_type().get_type_name()
-        users = {port.get_node().get_type_name() for port in node.output(0).get_target_inputs()}
-        elements = int(np.prod(shape))
-        if dtype in BITS and len(shape) == 3 and shape[2] > 1:
+        elements, per_group = math.prod(shape), len(shape) == 3 and shape[2] == 1
+        read = _read_per_token(node)
+        if dtype in BITS and len(shape) == 3 and not per_group:
             size = elements * BITS[dtype] // 8
-            yield Stored(f"int{BITS[dtype]}", size, elements, shape[2], _multiplied(node))
+            yield Stored(f"int{BITS[dtype]}", size, elements, shape[2], read)
         elif dtype in BITS:
-            yield Stored("uint8", elements * BITS[dtype] // 8, 0)
-        elif dtype in ("f16", "f32") and elements > 1:
-            scales = len(shape) == 3 and shape[2] == 1
-            bits = 16 if dtype == "f16" else 32
-            read = users != {"Gather"}
-            yield Stored(
-                f"float{bits}", elements * bits // 8, 0 if scales else elements, None, read
-            )
+            yield Stored("uint8", elements * BITS[dtype] // 8, 0, None, read)
+        elif dtype in FLOATS and elements > 1:
+            size = elements * FLOATS[dtype] // 8
+            yield Stored(f"float{FLOATS[dtype]}", size, 0 if per_group else elements, None, read)
 
 
-def _multiplied(node: ov.Node) -> bool:
-    """Whether compressed integers reach a matrix product, not only a lookup."""
+def _users(node: ov.Node) -> list[ov.Input]:
+    """The ports that read a node's first output."""
+    return list(node.output(0).get_target_inputs())
+
+
+def _read_per_token(node: ov.Node) -> bool:
+    """Whether a constant, multiplied out, reaches anything but lookups of single rows."""
     frontier = [node]
     while frontier:
-        for port in frontier.pop().output(0).get_target_inputs():
+        for port in _users(frontier.pop()):
             user = port.get_node()
-            if user.get_type_name() == "MatMul":
-                return True
             if user.get_type_name() in ("Convert", "Subtract", "Multiply", "Reshape"):
                 frontier.append(user)
+            elif user.get_type_name() != "Gather":
+                return True
     return False
 
 

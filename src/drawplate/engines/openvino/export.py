@@ -2,7 +2,8 @@
 
 The graph comes from a TorchScript trace. The exporter of transformers gives the same operators but
 traces with symbolic shapes, three times as long for a model of 30 layers. The key/value cache
-becomes variables with a `beam_idx` reorder before each, the form that OpenVINO's CPU attention fuses.
+becomes variables with a `beam_idx` reorder behind each, the form that the CPU plugin's attention
+fuses.
 """
 
 import warnings
