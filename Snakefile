@@ -9,6 +9,11 @@ from drawplate.build.workflow import open_plan
 
 min_version("9.27")
 
+
+# For --software-deployment-method apptainer only: the environment is the one that make makes.
+container: "docker://python:3.11-slim"
+
+
 plan = open_plan(config)
 
 
