@@ -118,7 +118,7 @@ def test_gptq_is_nearer_than_rounding_to_nearest(tiny_llama, calibration_data, t
 
 def test_group_size_must_divide(tiny_llama, calibration_data, tmp_path):
     for method in ("gptq", "rtn"):
-        with pytest.raises(DrawplateError, match="group_size 48 does not divide the .* columns"):
+        with pytest.raises(DrawplateError, match=r"group_size 48 does not divide the .* columns"):
             quantize(tiny_llama, calibration_data, tmp_path / method, method=method, group_size=48)
 
 
