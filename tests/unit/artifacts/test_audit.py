@@ -95,7 +95,9 @@ def test_dead_quantized_tensors_are_named(base, tmp_path):
     tensors["a.weight_packed"][:] = 7
     tensors["b.weight_scale"][:] = 0
     save_file(tensors, child / "model.safetensors")
-    with pytest.raises(DrawplateError, match=r"a.weight_packed is constant.*b.weight_scale is zero"):
+    with pytest.raises(
+        DrawplateError, match=r"a.weight_packed is constant.*b.weight_scale is zero"
+    ):
         audit(child)
 
 
