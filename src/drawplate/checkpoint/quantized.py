@@ -98,6 +98,10 @@ def write_quantized(parent: Path, output: Path, entries: Iterable[Entry]) -> Non
     config = read_json(parent / "config.json")
     if "lm_head" in formats or "lm_head" in unquantized:
         config["tie_word_embeddings"] = False
+    if not config.keys() & {"dtype", "torch_dtype"}:
+        # Else transformers takes the dtype of the first tensor it meets, perhaps a float16 one.
+        first = next(value for value in read_float(parent).values() if value.is_floating_point())
+        config["dtype"] = str(first.dtype).removeprefix("torch.")
     config["quantization_config"] = quantization_config(formats, unquantized)
     write_json(output / "config.json", config)
 

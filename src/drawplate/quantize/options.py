@@ -29,7 +29,7 @@ class QuantizeOptions:
     group_size: int = 32
     symmetric: bool = False
     eight_bit_share: float = 0.15
-    shrinkage: float = 0.2
+    shrinkage: float = 0.4
     windows: int = 32
     window_tokens: int = 512
     seed: int = 0

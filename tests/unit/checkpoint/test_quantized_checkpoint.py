@@ -121,6 +121,16 @@ def test_four_bits_take_four_bits(packed):
     assert "model.layers.0.self_attn.o_proj.weight_zero_point" not in tensors
 
 
+def test_a_parent_that_names_no_dtype_reloads_in_its_own(parent, tmp_path):
+    config = json.loads((parent / "config.json").read_text())
+    del config["dtype"]
+    (parent / "config.json").write_text(json.dumps(config))
+    output = tmp_path / "packed"
+    output.mkdir()
+    write_quantized(parent, output, mixed_entries(parent))
+    assert AutoModelForCausalLM.from_pretrained(output).dtype == torch.float32
+
+
 def test_scales_that_half_cannot_hold_stay_exact(parent, tmp_path):
     weight = random_weight(64, 64, 4, 32, symmetric=False)
     exact = QuantizedTensor(
