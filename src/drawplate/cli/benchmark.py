@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from drawplate.build.hardware import cores
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from drawplate.benchmark.lock import alone
     from drawplate.benchmark.machine import read_bandwidth
     from drawplate.benchmark.measure import Plan
-    from drawplate.benchmark.performance import benchmark
+    from drawplate.benchmark.performance import benchmark, ratios
     from drawplate.engines.open import describe
     from drawplate.errors import DrawplateError
 
@@ -53,14 +54,27 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with alone():
         bandwidth = read_bandwidth(arguments.threads)["median"]
-    performances, _ = benchmark(arguments.artifacts, plan, arguments.threads, bandwidth)
+    performances, samples = benchmark(arguments.artifacts, plan, arguments.threads, bandwidth)
+    for performance, own in zip(performances[1:], samples[1:], strict=True):
+        performance["ratio_to_first"] = ratios(own, samples[0])
     write_json(arguments.json, performances)
     for folder, performance in zip(arguments.artifacts, performances, strict=True):
-        first = performance["batch_1"]
-        name = "decode" if first["decode_tokens_per_s"] else "prefill"
-        rate = first[f"{name}_tokens_per_s"]
-        print(
-            f"{folder}: {name} {rate['median']:.1f} tokens/s at batch 1 "
-            f"({rate['min']:.1f} to {rate['max']:.1f}, {rate['repeats']} rounds)"
-        )
+        print(f"{folder}: {summary(performance)}")
     return 0
+
+
+def summary(performance: dict[str, Any]) -> str:
+    """Speed at batch 1 in words, with its ratio to the first engine's in the same rounds."""
+    first = performance["batch_1"]
+    name = "decode" if first["decode_tokens_per_s"] else "prefill"
+    rate = first[f"{name}_tokens_per_s"]
+    words = (
+        f"{name} {rate['median']:.1f} tokens/s at batch 1 "
+        f"({rate['min']:.1f} to {rate['max']:.1f}, {rate['repeats']} rounds)"
+    )
+    if "ratio_to_first" in performance:
+        ratio = performance["ratio_to_first"]["batch_1"][f"{name}_tokens_per_s"]
+        words += (
+            f", {ratio['median']:.2f} times the first ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        )
+    return words

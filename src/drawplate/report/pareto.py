@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+SIGNIFICANT_DIGITS = 6  # two runtimes of one float model differ from the seventh on
+
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -13,7 +15,10 @@ class Point:
         label: Its recipe and engine, which the picture shows.
         engine: Its engine.
         quality: Perplexity, or an encoder's first task measure.
-        quality_ci95: Its 95 % interval.
+        quality_ci95: Its 95 % interval over the texts or examples.
+        quality_bar: What the picture draws: the base's quality moved by the 95 % interval of the
+            paired change, which tells two variants apart where their own intervals overlap; for
+            the base itself, and where nothing was paired, a point.
         speed: Median at batch 1, in tokens a second.
         speed_range: Slowest and fastest repeat.
         higher_is_better: Direction of `quality`.
@@ -28,6 +33,7 @@ class Point:
     engine: str
     quality: float
     quality_ci95: tuple[float, float]
+    quality_bar: tuple[float, float]
     speed: float
     speed_range: tuple[float, float]
     higher_is_better: bool
@@ -38,8 +44,9 @@ class Point:
 
     @property
     def goodness(self) -> float:
-        """Quality with the sign that makes more mean better."""
-        return self.quality if self.higher_is_better else -self.quality
+        """Quality with the sign that makes more mean better, without the noise of rounding."""
+        rounded = float(f"{self.quality:.{SIGNIFICANT_DIGITS}g}")
+        return rounded if self.higher_is_better else -rounded
 
 
 def points(variants: list[dict[str, Any]]) -> list[Point]:
@@ -74,6 +81,7 @@ def _point(variant: dict[str, Any]) -> Point | None:
         engine=variant["engine"],
         quality=quality["value"],
         quality_ci95=tuple(quality["ci95"]),
+        quality_bar=_bar(quality, variant["quality"]["paired"]),
         speed=speed["median"],
         speed_range=(speed["min"], speed["max"]),
         higher_is_better=quality["higher_is_better"],
@@ -82,6 +90,22 @@ def _point(variant: dict[str, Any]) -> Point | None:
         gate_passed=bool(variant["gate"]["passed"]),
         bytes=variant["artifact"]["bytes"],
     )
+
+
+def _bar(quality: dict[str, Any], paired: dict[str, Any] | None) -> tuple[float, float]:
+    """The interval of the paired change around the base's quality; a point without one."""
+    value = quality["value"]
+    if quality["name"] == "perplexity":
+        change = (paired or {}).get("perplexity")
+        if change and change["ci95"]:
+            base = value / (1 + change["relative_change"])
+            return base * (1 + change["ci95"][0]), base * (1 + change["ci95"][1])
+    else:
+        change = (paired or {"tasks": {}})["tasks"].get(quality["name"])
+        if change and change["ci95"]:
+            base = value - change["difference"]
+            return base + change["ci95"][0], base + change["ci95"][1]
+    return value, value
 
 
 def primary_quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:

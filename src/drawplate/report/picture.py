@@ -72,8 +72,8 @@ def _dress(axes: "Axes", points: list[Point]) -> None:
     """Axes, limits and titles: better is always up and to the right."""
     first = points[0]
     values = [p.quality for p in points]
-    low = min(min(p.quality_ci95[0], p.quality) for p in points)
-    high = max(max(p.quality_ci95[1], p.quality) for p in points)
+    low = min(min(p.quality_bar[0], p.quality) for p in points)
+    high = max(max(p.quality_bar[1], p.quality) for p in points)
     if not first.higher_is_better and max(values) > LOG_RATIO * min(values):
         axes.set_yscale("log")
         axes.set_ylim(low * 0.85, high * 1.15)
@@ -139,8 +139,8 @@ def _draw_points(axes: "Axes", points: list[Point], front: list[str]) -> None:
             point.quality,
             xerr=[[point.speed - point.speed_range[0]], [point.speed_range[1] - point.speed]],
             yerr=[
-                [max(point.quality - point.quality_ci95[0], 0)],
-                [max(point.quality_ci95[1] - point.quality, 0)],
+                [max(point.quality - point.quality_bar[0], 0)],
+                [max(point.quality_bar[1] - point.quality, 0)],
             ],
             fmt="none",
             ecolor=colour,
@@ -233,8 +233,8 @@ def _move(axes: "Axes", text: "Text", label: Label, box: Box, *, leader: bool) -
 
 def _bars(axes: "Axes", point: Point) -> list[Box]:
     """Boxes of a point's two error bars, a little wider than drawn."""
-    (left, low) = axes.transData.transform((point.speed_range[0], point.quality_ci95[0]))
-    (right, high) = axes.transData.transform((point.speed_range[1], point.quality_ci95[1]))
+    (left, low) = axes.transData.transform((point.speed_range[0], point.quality_bar[0]))
+    (right, high) = axes.transData.transform((point.speed_range[1], point.quality_bar[1]))
     x, y = axes.transData.transform((point.speed, point.quality))
     low, high = min(low, high), max(low, high)
     return [(left, y - 2, right, y + 2), (x - 2, low, x + 2, high)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drawplate.build.keys import digest_of_key
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.report.flat import variant_metrics
@@ -136,7 +137,8 @@ def _log_variant(
     if reasons := [variant["reason"], *variant["gate"]["reasons"]]:
         tags["reason"] = as_text(" ".join(r for r in reasons if r))
     for job in variant["jobs"]:
-        tags[f"key.{job['stage']}"] = as_text(job["key"])
+        # The digest, which is the stamp's name; the whole key stands in the report.
+        tags[f"key.{job['stage']}"] = digest_of_key(job["key"])
     run = client.create_run(experiment_id, tags=tags, run_name=variant["name"])
     run_id = str(run.info.run_id)
     _log_params(client, run_id, params(_own_config(config, variant)))

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 
@@ -116,6 +117,13 @@ def test_benchmark_command_writes_a_list(tmp_path, checkpoint, monkeypatch, caps
     assert result["roofline_fraction"] > 0
     assert result["runtime"].startswith("transformers ")
     assert str(checkpoint) in capsys.readouterr().out
+    twin = shutil.copytree(checkpoint, tmp_path / "twin")
+    assert command.run(parser.parse_args([str(twin), *words.split()])) == 0
+    first, second = json.loads(out.read_text())
+    assert "ratio_to_first" not in first
+    ratio = second["ratio_to_first"]["batch_1"]["decode_tokens_per_s"]
+    assert ratio["repeats"] == 1
+    assert "times the first" in capsys.readouterr().out
     with pytest.raises(DrawplateError, match="--repeats is too small"):
         command.run(parser.parse_args([str(checkpoint), "--repeats", "0", "--json", str(out)]))
 

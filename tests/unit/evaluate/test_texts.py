@@ -81,17 +81,28 @@ def test_divergence_against_float64():
     base, own = random_logits(2), random_logits(3)
     p, q = log_softmax(base), log_softmax(own)
     found = kl.divergence(base, own)
-    assert found.nats == pytest.approx((np.exp(p) * (p - q)).sum(), rel=1e-9)
+    assert found.nats == pytest.approx((np.exp(p) * (p - q)).sum(axis=1), rel=1e-9)
     assert found.agreements == (base.argmax(1) == own.argmax(1)).sum()
-    assert found.positions == 150
 
 
 def test_divergence_of_a_distribution_from_itself_is_zero_even_with_impossible_tokens():
     base = random_logits(4)
     base[:, 7] = -np.inf
     found = kl.divergence(base, base.copy())
-    assert found.nats == 0.0
+    assert not found.nats.any()
     assert kl.summarize([found, found])["top1_agreement"] == 1.0
+
+
+def test_the_interval_of_a_divergence_has_blocks_as_units():
+    generator = np.random.default_rng(8)
+    windows = [kl.Divergence(generator.exponential(0.1, size=1023), 1000) for _ in range(4)]
+    summary = kl.summarize(windows)
+    blocks = np.array([b.mean() for w in windows for b in np.array_split(w.nats, 7)])
+    low, high = summary["ci95"]
+    assert summary["blocks"] == 28
+    assert summary["mean"] == pytest.approx(np.concatenate([w.nats for w in windows]).mean())
+    # Student's quantile for 27 degrees of freedom is 2.052.
+    assert high - low == pytest.approx(2 * 2.052 * blocks.std(ddof=1) / np.sqrt(28), rel=0.01)
 
 
 def test_a_small_divergence_is_not_lost_in_rounding():
@@ -101,7 +112,7 @@ def test_a_small_divergence_is_not_lost_in_rounding():
     p = np.exp(log_softmax(base))
     d = own.astype(np.float64) - base
     expected = 0.5 * ((p * d**2).sum(1) - (p * d).sum(1) ** 2).sum()
-    assert kl.divergence(base, own).nats == pytest.approx(expected, rel=0.01)
+    assert kl.divergence(base, own).nats.sum() == pytest.approx(expected, rel=0.01)
 
 
 def test_run_texts_is_what_transformers_calls_the_loss(text, tokenizer, engine, checkpoint):

@@ -27,20 +27,25 @@ GENAI_CONFIG = "genai_config.json"
 FILES = (GENERATE_GRAPH, LOGITS_GRAPH, "model.onnx.data", GENAI_CONFIG)
 
 
-def build_graph(checkpoint: Path, folder: Path) -> None:
-    """Write the float32 graph of a float checkpoint with fused query/key/value and gate/up.
+def build_graph(
+    checkpoint: Path, folder: Path, precision: str = "fp32", options: tuple[str, ...] = ()
+) -> None:
+    """Write the graph of a float checkpoint with fused query/key/value and gate/up.
 
     Args:
         checkpoint: Float checkpoint in Hugging Face format.
         folder: Where `model.onnx`, its data and `genai_config.json` go.
+        precision: `fp32`; `int8` and `int4` are the builder's own rounding, see
+            `scripts/peer_onnxruntime.py`.
+        options: Further options of the builder, `name=value`.
     """
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
-    options = ["fuse_mlp_gate_up=true", "hf_remote=false", "hf_token=false"]
-    place = (None, str(checkpoint), str(folder), "fp32", "cpu", str(folder / "cache"))
+    fixed = ["fuse_mlp_gate_up=true", "hf_remote=false", "hf_token=false"]
+    place = (None, str(checkpoint), str(folder), precision, "cpu", str(folder / "cache"))
     chatter = io.StringIO()  # a line for every weight
     with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
-        create_model(*place, **parse_extra_options(*place, options))
+        create_model(*place, **parse_extra_options(*place, [*fixed, *options]))
     shutil.rmtree(folder / "cache", ignore_errors=True)
 
 

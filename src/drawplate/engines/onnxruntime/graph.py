@@ -15,6 +15,7 @@ from drawplate.engines.placement import Placement, pack_nibbles, same
 
 Arrays = dict[str, NDArray[np.generic]]
 MICROSOFT = "com.microsoft"
+HEAD = "/lm_head/MatMul"  # the builder appends to it what it rounded to
 
 
 def quantize_graph(
@@ -81,13 +82,13 @@ def prune(model: onnx.ModelProto, arrays: Arrays) -> None:
         del arrays[name]
 
 
-def last_position_only(model: onnx.ModelProto, head: str = "/lm_head/MatMul") -> None:
+def last_position_only(model: onnx.ModelProto) -> None:
     """Let the head see the last position alone, in place: logits become [batch, 1, vocabulary].
 
     It is what the tool's option `prune_lm_head` builds; both graphs here share one weights file.
     """
     graph = model.graph
-    index = next(i for i, node in enumerate(graph.node) if node.name == head)
+    index = next(i for i, node in enumerate(graph.node) if node.name.startswith(HEAD))
     states = graph.node[index].input[0]
     graph.initializer.extend(
         [
