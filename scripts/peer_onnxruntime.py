@@ -1,9 +1,9 @@
-"""Compile a checkpoint with the rounding of ONNX Runtime GenAI's own builder: the peer to beat.
+r"""Compile a checkpoint with the rounding of ONNX Runtime GenAI's own builder: the peer to beat.
 
 The result is an engine folder like ours, so that `drawplate evaluate` and `drawplate benchmark`
 measure both in the same way:
 
-    python scripts/peer_onnxruntime.py --checkpoint artifacts/smollm2/base --precision int4 \\
+    python scripts/peer_onnxruntime.py --checkpoint artifacts/smollm2/base --precision int4 \
         --output peers/int4
     drawplate benchmark peers/int4 artifacts/smollm2/base.int4/engines/onnxruntime-cpu --json o.json
 """
@@ -11,12 +11,12 @@ measure both in the same way:
 import argparse
 from pathlib import Path
 
-from drawplate.artifacts.files import finished_folder, write_json
+from drawplate.artifacts.files import finished_folder, read_json, write_json
 from drawplate.engines.onnxruntime import OPTIONS, SETTINGS, decoder
 from drawplate.engines.task import CAUSAL_LM, copy_processing
 from drawplate.errors import one_line_errors
 
-BUILDER_OPTIONS = ("accuracy_level=4", "block_size=32", "shared_embeddings=true")
+BUILDER_OPTIONS = ("accuracy_level=4", "block_size=32")
 
 
 def main() -> None:
@@ -37,7 +37,9 @@ def build(checkpoint: Path, precision: str, folder: Path) -> None:
     import onnx
 
     scratch = folder / ".scratch"
-    decoder.build_graph(checkpoint, scratch, precision, BUILDER_OPTIONS)
+    tied = read_json(checkpoint / "config.json").get("tie_word_embeddings", False)
+    shared = f"shared_embeddings={str(bool(tied)).lower()}"
+    decoder.build_graph(checkpoint, scratch, precision, (*BUILDER_OPTIONS, shared))
     model = onnx.load(scratch / "model.onnx", load_external_data=False)
     decoder.write_graphs(model, folder)
     for name in ("model.onnx.data", decoder.GENAI_CONFIG):
