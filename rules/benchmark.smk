@@ -7,7 +7,7 @@ rule benchmark:
         "logs/benchmark/{model}.{variant}.{key}.log",
     benchmark:
         "benchmarks/benchmark/{model}.{variant}.{key}.jsonl"
-    threads: workflow.cores
+    threads: EVERY_CORE
     resources:
         mem_mb=6000,
         runtime=60,

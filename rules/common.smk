@@ -8,6 +8,10 @@ from pathlib import Path
 # The environment's own programs come first, whether or not it was activated.
 shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
 
+# Snakemake gives a job at most --cores threads; where there is no such limit, on a cluster, the
+# profile's set-threads says how many.
+EVERY_CORE = 1024
+
 
 def stamps(*stages):
     """Stamps of every node of the stages."""

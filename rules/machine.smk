@@ -7,7 +7,7 @@ rule machine:
         "logs/machine/machine.{key}.log",
     benchmark:
         "benchmarks/machine/machine.{key}.jsonl"
-    threads: workflow.cores
+    threads: EVERY_CORE
     resources:
         mem_mb=2000,
         runtime=5,

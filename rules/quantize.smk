@@ -9,7 +9,7 @@ rule quantize:
         "benchmarks/quantize/{model}.{lineage}.{key}.jsonl"
     wildcard_constraints:
         lineage=names("quantize"),
-    threads: workflow.cores
+    threads: EVERY_CORE
     resources:
         mem_mb=6000,
         runtime=240,

@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import Checkout, copy_repository
+from tests.workflow.conftest import ROOT, Checkout
 
 pytestmark = pytest.mark.integration
 
@@ -100,17 +101,34 @@ def test_touched_files_plan_nothing(built: Checkout) -> None:
     assert built.planned() == set()
 
 
-def test_another_checkout_with_restored_artifacts_plans_nothing(
+def test_a_fresh_clone_elsewhere_plans_nothing_after_a_pull(
     built: Checkout, tmp_path: Path
 ) -> None:
-    other = copy_repository(tmp_path / "elsewhere")
-    for group in ("experiment", "data"):
-        name = f"conf/{group}/tiny.yaml"
-        shutil.copy(built.path / name, other.path / name)
-    shutil.copytree(built.path / "model", other.path / "model")
-    shutil.copytree(built.path / "texts", other.path / "texts")
-    for name in ("results", "artifacts"):  # as a pull leaves them: no metadata, new times
-        shutil.copytree(
-            built.path / name, other.path / name, copy_function=shutil.copyfile, symlinks=True
-        )
-    assert other.planned() == set()
+    """With the real DVC and git: no Snakemake metadata, other paths, other times."""
+    origin = Checkout(tmp_path / "origin")
+    shutil.copytree(built.path, origin.path, symlinks=True)
+    shutil.rmtree(origin.path / ".snakemake")
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        (origin.path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, origin.path / name)
+
+    def git(*words: str, cwd: Path = origin.path) -> None:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+        subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True)
+
+    git("init", "-q", "-b", "main")
+    remote = ("remote", "add", "-q", "-d", "here", str(tmp_path / "remote"))
+    assert origin.run("dvc", *remote).returncode == 0
+    pushed = origin.drawplate("push")
+    assert pushed.returncode == 0, pushed.stdout + pushed.stderr
+    git("add", "-A")
+    git("commit", "-qm", "a build")
+
+    clone = Checkout(tmp_path / "another" / "clone")
+    clone.path.parent.mkdir()
+    git("clone", "-q", str(origin.path), str(clone.path), cwd=tmp_path)
+    assert not (clone.path / "artifacts").exists()
+    assert len(clone.planned()) > 10
+    pulled = clone.drawplate("pull")
+    assert pulled.returncode == 0, pulled.stdout + pulled.stderr
+    assert clone.planned() == set()

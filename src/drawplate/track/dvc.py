@@ -103,7 +103,7 @@ def _how() -> str:
 
 
 def _dvc(root: Path, *words: str, check: bool = True) -> str:
-    """Standard output of a DVC command; progress stays on the terminal's standard error."""
+    """Standard output of a DVC command; what it says when it fails becomes one line."""
     command = [sys.executable, "-m", "dvc", *words]
     if words[0] == "commit":
         command.insert(3, "--wait-for-lock")
