@@ -17,13 +17,13 @@ container: "docker://python:3.11-slim"
 plan = open_plan(config)
 
 
+include: "rules/common.smk"
+
+
 wildcard_constraints:
     model=plan.model,
     lineage=r"base(\.[a-z0-9_-]+)*",
-    key="[0-9a-f]{16}",
-
-
-include: "rules/common.smk"
+    key=keys(),
 
 
 localrules:
@@ -41,6 +41,10 @@ rule all:
 include: "rules/machine.smk"
 include: "rules/data.smk"
 include: "rules/base.smk"
+include: "rules/prune.smk"
+include: "rules/teacher.smk"
+include: "rules/distill.smk"
+include: "rules/recover.smk"
 include: "rules/quantize.smk"
 include: "rules/compile.smk"
 include: "rules/verify.smk"

@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 # The environment's own programs come first, whether or not it was activated.
-shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
 
 # Snakemake gives a job at most --cores threads; where there is no such limit, on a cluster, the
 # profile's set-threads says how many.
@@ -21,6 +24,11 @@ def stamps(*stages):
 def names(stage):
     """Regular expression that matches the names of a stage's nodes, and nothing else."""
     return "|".join(re.escape(node.name) for node in plan.of(stage)) or "none"
+
+
+def keys():
+    """Regular expression that matches the keys of this plan, and nothing else."""
+    return "|".join(node.digest for node in plan.nodes)
 
 
 def parents(wildcards):

@@ -1,9 +1,9 @@
-"""Goals to name on the command line: `snakemake --profile cpu checkpoints`."""
+"""Goals to name on the command line: `snakemake --profile cpu checkpoints`, or any variant."""
 
 
 rule checkpoints:
     input:
-        stamps("base", "quantize"),
+        stamps("base", "prune", "distill", "recover", "quantize"),
 
 
 rule engines:
@@ -14,3 +14,13 @@ rule engines:
 rule measurements:
     input:
         stamps("evaluate", "benchmark"),
+
+
+for variant in plan.variants:
+
+    rule:
+        name:
+            variant["name"]
+        input:
+            str(variant["nodes"]["gate"].stamp),
+        localrule: True

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from drawplate.artifacts.files import finished_folder
+from drawplate.artifacts.manifest import intact_manifest
 from drawplate.benchmark.stage import run_stage
 from drawplate.build.job import Job, command_line, finish_measurement, run
 
@@ -20,6 +21,8 @@ def main() -> None:
     job = Job.read(arguments.config)
 
     def work() -> None:
+        for folder in filter(None, (arguments.engine, arguments.against)):
+            intact_manifest(folder)
         result = run_stage(
             job.config, arguments.engine, arguments.against, arguments.machine, job.threads
         )

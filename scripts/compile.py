@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drawplate import engines
 from drawplate.artifacts.files import finished_folder
-from drawplate.artifacts.manifest import read_manifest
+from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_artifact, run
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     job = Job.read(arguments.config)
 
     def work() -> None:
-        parent = read_manifest(arguments.parent)
+        parent = intact_manifest(arguments.parent)
         compile_ = engines.compiler(job.config["engine"])
         with finished_folder(arguments.output) as scratch:
             label = compile_(arguments.parent, scratch, job.config["options"], job.threads)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from drawplate.artifacts.files import finished_folder
+from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_measurement, run
 from drawplate.evaluate.stage import run_stage
 
@@ -20,6 +21,8 @@ def main() -> None:
     job = Job.read(arguments.config)
 
     def work() -> None:
+        intact_manifest(arguments.engine)
+        intact_manifest(arguments.base)
         result = run_stage(
             job.config, arguments.engine, arguments.base, arguments.data, job.threads
         )

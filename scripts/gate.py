@@ -4,15 +4,10 @@ import argparse
 from pathlib import Path
 
 from drawplate.artifacts.files import finished_folder
-from drawplate.artifacts.manifest import read_manifest
+from drawplate.artifacts.manifest import read_manifest, stored_bytes
 from drawplate.build.job import Job, finish_measurement, read_measurement, run
 from drawplate.evaluate.intervals import paired
 from drawplate.gate.verdict import gate
-
-
-def engine_bytes(folder: Path) -> int:
-    """Bytes of an engine's files, as its manifest lists them."""
-    return sum(f["bytes"] for f in read_manifest(folder)["files"])
 
 
 def main() -> None:
@@ -37,9 +32,9 @@ def main() -> None:
             job.config,
             evaluation=own,
             benchmark=read_measurement(arguments.benchmark, "benchmark"),
-            engine_bytes=engine_bytes(arguments.engine),
+            engine_bytes=stored_bytes(read_manifest(arguments.engine)),
             paired=paired(read_measurement(base, "evaluate"), own) if base else None,
-            parent_bytes=engine_bytes(parent) if parent else None,
+            parent_bytes=stored_bytes(read_manifest(parent)) if parent else None,
         )
         with finished_folder(arguments.output) as folder:
             finish_measurement(folder, job, verdict)

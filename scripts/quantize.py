@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drawplate.artifacts.audit import audit, compare_tokenizer
 from drawplate.artifacts.files import finished_folder
-from drawplate.artifacts.manifest import read_manifest
+from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_artifact, run
 from drawplate.quantize.step import quantize_checkpoint
 
@@ -21,7 +21,7 @@ def main() -> None:
     job = Job.read(arguments.config)
 
     def work() -> None:
-        parent = read_manifest(arguments.parent)
+        parent = intact_manifest(arguments.parent)
         resume = arguments.output.with_name(f".{arguments.output.name}.{job.digest[:16]}.resume")
         with finished_folder(arguments.output, keep=("engines",)) as folder:
             bits = quantize_checkpoint(

@@ -35,7 +35,15 @@ def main() -> None:
         if not arguments.partial:
             write_json(output / "report.key.json", {"key": job.key})
             stamp(output, job)
-        say(f"report: {output / 'report.html'}")
+        for variant in facts["variants"]:
+            if variant["status"] != "ok":
+                say(f"{variant['name']} {variant['status'].replace('_', ' ')}: {variant['reason']}")
+            elif not variant["gate"]["passed"]:
+                say(
+                    f"{variant['name']} stopped by the gate: {' '.join(variant['gate']['reasons'])}"
+                )
+        what = "report of what there is" if arguments.partial else "report"
+        say(f"{what}: {output / 'report.html'}")
 
     run(job, work)
 

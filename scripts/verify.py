@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from drawplate.artifacts.files import finished_folder
+from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_measurement, run
 from drawplate.verify.stage import run_stage
 
@@ -19,6 +20,8 @@ def main() -> None:
     job = Job.read(arguments.config)
 
     def work() -> None:
+        intact_manifest(arguments.parent)
+        intact_manifest(arguments.engine)
         result = run_stage(job.config, arguments.engine, arguments.parent, job.threads)
         with finished_folder(arguments.output) as scratch:
             finish_measurement(scratch, job, result)

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
+
 
 class DrawplateError(Exception):
     """An expected failure, told in one line.
@@ -22,7 +24,7 @@ class DrawplateError(Exception):
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an expected failure into one line on standard error and exit status 1.
+    """Turn an expected failure, or Ctrl-C, into one line on standard error and an exit status.
 
     `DRAWPLATE_TRACEBACK=1` shows the full trace instead. Failures we did not foresee keep
     their traceback: they are bugs, and the trace is what a report of one needs.
@@ -34,3 +36,6 @@ def one_line_errors() -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted: run the same again to go on", file=sys.stderr)  # noqa: T201
+        raise SystemExit(INTERRUPTED) from None

@@ -38,6 +38,11 @@ def test_a_failed_recipe_is_reported_and_stops_no_other(tiny: Checkout) -> None:
     assert "calibration" in rows["int4"]["reason"]
     output = result.stdout + result.stderr
     assert len([line for line in output.splitlines() if line.startswith("error:")]) == 1
+    assert [
+        x
+        for x in output.splitlines()
+        if "int4-onnxruntime-cpu not run: " in x or "int4-onnxruntime-cpu failed: " in x
+    ]
 
 
 def test_a_wrong_digest_names_both(tiny: Checkout) -> None:
@@ -84,3 +89,44 @@ def test_a_killed_build_leaves_nothing_that_counts_and_goes_on(tiny: Checkout) -
     assert "python scripts/base.py" not in result.stdout + result.stderr
     assert not list(engines.glob(".*.partial"))
     assert report_of(tiny)["variants"][0]["status"] == "ok"
+
+
+def test_a_job_that_outlived_its_snakemake_is_no_obstacle(tiny: Checkout) -> None:
+    """Its stamp is whole, but Snakemake has marked it as incomplete."""
+    command = [str(Path(sys.executable).parent / "snakemake"), "--profile", "cpu"]
+    config = ["--config", "experiment=tiny", f'overrides=["{ONLY_FLOAT}"]']
+    environment = {**os.environ, "PYTHONPATH": str(tiny.path / "src")}
+    artifacts = tiny.path / "artifacts/tiny"
+    with subprocess.Popen(
+        [*command, *config],
+        cwd=tiny.path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (artifacts / ".base.partial").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    while not list(artifacts.glob("base/*.key")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(artifacts.glob("base/*.key")), "the job was to go on without Snakemake"
+    result = tiny.snakemake(overrides=(ONLY_FLOAT,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert report_of(tiny)["variants"][0]["status"] == "ok"
+
+
+def test_a_damaged_parent_is_not_built_upon(tiny: Checkout) -> None:
+    overrides = ("variants=[float/onnxruntime,int8/onnxruntime]",)
+    assert tiny.snakemake("checkpoints", overrides=overrides).returncode == 0
+    weights = tiny.path / "artifacts/tiny/base/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    result = tiny.snakemake(
+        "checkpoints", overrides=(*overrides, "recipes.int8.steps.int8.group_size=16")
+    )
+    assert result.returncode != 0
+    (line,) = {x for x in result.stdout.splitlines() if x.startswith("error:")}
+    assert "artifacts/tiny/base is damaged: model.safetensors: content differs" in line

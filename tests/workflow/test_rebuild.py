@@ -1,6 +1,8 @@
 """Only what changed: the real Snakefile plans exactly the jobs whose bytes could differ."""
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -132,3 +134,39 @@ def test_a_fresh_clone_elsewhere_plans_nothing_after_a_pull(
     pulled = clone.drawplate("pull")
     assert pulled.returncode == 0, pulled.stdout + pulled.stderr
     assert clone.planned() == set()
+
+
+def test_a_folder_that_lost_something_is_made_again(built: Checkout) -> None:
+    folder = built.path / "results/tiny/variants/int8-onnxruntime-cpu/evaluate"
+    weights = next(built.path.glob("artifacts/tiny/base.int8/engines/*/model.onnx.data"))
+    kept = {p: p.read_bytes() for p in (folder / "evaluate.json", weights)}
+    stamps = list(built.path.glob("*/**/*.key"))
+    try:
+        (folder / "evaluate.json").unlink()
+        weights.write_bytes(weights.read_bytes()[:-1])
+        assert built.planned() == chain_of("int8-onnxruntime-cpu", "base.int8") - {
+            "quantize base.int8"
+        }
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+        for stamp in stamps:
+            stamp.touch()
+    assert built.planned() == set()
+
+
+def test_a_variant_is_a_goal_of_its_own(built: Checkout) -> None:
+    override = "recipes.int4.steps.int4.group_size=16"
+    words = ("--dry-run", "--config", "experiment=tiny", f'overrides=["{override}"]', "--")
+    result = built.run("snakemake", "--profile", "cpu", *words, "int4-onnxruntime-cpu")
+    assert result.returncode == 0, result.stderr
+    assert "scripts/gate.py" in result.stdout + result.stderr
+    assert "scripts/report.py" not in result.stdout + result.stderr
+
+
+def test_the_command_in_a_manifest_makes_it_again(built: Checkout) -> None:
+    manifest = json.loads((built.path / "artifacts/tiny/base.int8/manifest.json").read_text())
+    words = shlex.split(manifest["build_command"])
+    result = built.run(*words[:3], "--dry-run", *words[3:])
+    assert result.returncode == 0, result.stderr
+    assert "Nothing to be done" in result.stdout + result.stderr

@@ -25,12 +25,15 @@ TOKENIZER_FILES = ("tokenizer.json", "chat_template.jinja")
 PROBLEMS_SHOWN = 5
 
 
-def audit(folder: Path, declared_bits_per_weight: float | None = None) -> dict[str, Any]:
+def audit(
+    folder: Path, declared_bits_per_weight: float | None = None, name: str = ""
+) -> dict[str, Any]:
     """Read a checkpoint's label from its tensors.
 
     Args:
         folder: A finished checkpoint, float or compressed-tensors `pack-quantized`.
         declared_bits_per_weight: What the recipe promised at most, if it promised something.
+        name: How messages call the checkpoint, if not by its folder.
 
     Returns:
         `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`: of the quantized matrices
@@ -40,41 +43,50 @@ def audit(folder: Path, declared_bits_per_weight: float | None = None) -> dict[s
         `tensors` (bytes by dtype).
 
     Raises:
-        DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, or more
-            bits are stored than declared; it names the tensors.
+        DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, parts of a
+            packed weight are missing, nothing is stored, or more bits are than declared; it names
+            the tensors.
     """
+    name = name or str(_finished(folder))
     bytes_by_dtype: collections.Counter[str] = collections.Counter()
     parameters_by_format: collections.Counter[str] = collections.Counter()
     parameters_by_group: collections.Counter[int] = collections.Counter()
     shapes: dict[str, list[int]] = {}
     columns: dict[str, dict[str, int]] = {}
     problems = []
-    for name, tensor in _tensors(folder):
+    for stored, tensor in _tensors(folder):
         dtype = str(tensor.dtype).removeprefix("torch.")
         bytes_by_dtype[dtype] += tensor.nbytes
-        problems += _problems(name, tensor)
-        module, dot, part = name.rpartition(".")
+        problems += _problems(stored, tensor)
+        module, dot, part = stored.rpartition(".")
         if dot + part == ".weight_shape":
-            shapes[module] = tensor.tolist()
+            shapes[module] = tensor.flatten().tolist()
         elif dot + part in QUANTIZED_PARTS:
-            columns.setdefault(module, {})[part] = tensor.shape[1]
+            columns.setdefault(module, {})[part] = tensor.shape[-1] if tensor.dim() else 0
         else:
             parameters_by_format[dtype] += tensor.numel()
-    for module, (rows, width) in shapes.items():
-        bits = 32 * columns[module]["weight_packed"] // width
-        parameters_by_format[f"int{bits}"] += rows * width
-        parameters_by_group[width // columns[module]["weight_scale"]] += rows * width
+    for module in sorted(shapes.keys() | columns.keys()):
+        shape, parts = shapes.get(module, []), columns.get(module, {})
+        packed, scales = parts.get("weight_packed", 0), parts.get("weight_scale", 0)
+        if len(shape) != 2 or min(*shape, packed, scales) < 1:
+            problems.append(f"{module} lacks a usable weight_packed, weight_scale or weight_shape")
+            continue
+        rows, width = shape
+        parameters_by_format[f"int{32 * packed // width}"] += rows * width
+        parameters_by_group[width // scales] += rows * width
+    if not parameters_by_format.total():
+        _refuse(name, problems or ["it holds no numbers"])
     bits_per_weight = 8 * bytes_by_dtype.total() / parameters_by_format.total()
     if declared_bits_per_weight is not None and bits_per_weight > declared_bits_per_weight:
         problems.append(
             f"{bits_per_weight:.2f} bits a weight stored, {declared_bits_per_weight:.2f} declared"
         )
-    _refuse(folder, problems)
+    _refuse(name, problems)
     return {
         "weights_dtype": _weights_dtype(parameters_by_format),
         "bits_per_weight": round(bits_per_weight, 4),
         "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
-        "quantization_method": _quantization_method(folder),
+        "quantization_method": _quantization_method(folder, name),
         "tensors": dict(sorted(bytes_by_dtype.items())),
     }
 
@@ -112,6 +124,10 @@ def _tensors(folder: Path) -> Iterator[tuple[str, "Tensor"]]:
 
 def _problems(name: str, tensor: "Tensor") -> list[str]:
     """What is wrong with one tensor as stored."""
+    if not tensor.numel():
+        return [f"{name} is empty"]
+    if tensor.is_floating_point() and tensor.itemsize == 1:
+        tensor = tensor.float()  # torch cannot ask float8 for infinities
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         return [f"{name} holds NaN or infinity"]
     is_matrix = tensor.dim() == 2 and name.endswith((".weight", PACKED))
@@ -122,11 +138,11 @@ def _problems(name: str, tensor: "Tensor") -> list[str]:
     return []
 
 
-def _refuse(folder: Path, problems: list[str]) -> None:
+def _refuse(name: str, problems: list[str]) -> None:
     if problems:
         more = len(problems) - PROBLEMS_SHOWN
         raise DrawplateError(
-            f"{folder} is broken: {'; '.join(problems[:PROBLEMS_SHOWN])}"
+            f"{name} is broken: {'; '.join(problems[:PROBLEMS_SHOWN])}"
             + (f"; and {more} more" if more > 0 else ""),
             "look at the config and the input of the step that wrote it, then build again",
         )
@@ -140,9 +156,26 @@ def _weights_dtype(parameters_by_format: collections.Counter[str]) -> str:
     return integers[0] if len(integers) == 1 else f"mixed {'/'.join(integers)}"
 
 
-def _quantization_method(folder: Path) -> str | None:
+def _quantization_method(folder: Path, name: str) -> str | None:
     """Name and format of the library form in which the weights are stored."""
-    declared = read_json(folder / "config.json").get("quantization_config") or {}
+    config = read_json(folder / "config.json")
+    declared = config.get("quantization_config") if isinstance(config, dict) else None
     if not declared:
         return None
+    if not isinstance(declared, dict) or not isinstance(declared.get("quant_method"), str):
+        raise DrawplateError(
+            f"{name} has the quantization_config {str(declared)[:80]!r} in config.json",
+            'it must be an object with "quant_method"',
+        )
     return f"{declared['quant_method']} {declared.get('format', '')}".strip()
+
+
+def _finished(folder: Path) -> Path:
+    """The folder that a scratch folder of `files.finished_folder` becomes; else itself.
+
+    The scratch folder is gone by the time someone reads the message.
+    """
+    name = folder.name
+    if name.startswith(".") and name.endswith(".partial"):
+        return folder.with_name(name[1:].removesuffix(".partial"))
+    return folder

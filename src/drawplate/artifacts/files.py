@@ -1,13 +1,17 @@
 """Writing so that a kill never leaves something half-written that counts as done."""
 
 import contextlib
+import errno
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from drawplate.errors import DrawplateError
+from drawplate.progress import say
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,27 +46,49 @@ def finished_folder(folder: Path, keep: tuple[str, ...] = ()) -> Iterator[Path]:
 
     Yields:
         An empty folder beside `folder`, on the same file system. A left-over of a killed run
-        is deleted first.
+        is deleted first; a run that is still alive (its Snakemake was killed, it was not) is
+        waited for.
     """
     scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-        for name in keep:
-            if (folder / name).exists():
-                (folder / name).replace(scratch / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.replace(folder)
-    except OSError as error:
-        if error.errno == 28:
-            raise DrawplateError(
-                f"no space left on the disk that holds {folder.parent}",
-                "free space (drawplate plan says how much is needed) and run again",
-            ) from None
-        raise
-    finally:
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
         shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+            for name in keep:
+                if (folder / name).exists():
+                    (folder / name).replace(scratch / name)
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.replace(folder)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DrawplateError(
+                    f"no space left on the disk that holds {folder.parent}",
+                    "free space (drawplate plan says how much is needed) and run again",
+                ) from None
+            raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock file, deleted at the end; the kernel frees that of a dead process."""
+    while True:
+        with lock.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"{lock} is held by a job that still runs, waiting for it")
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            # The one before may have deleted the file between our opening and locking it.
+            if lock.exists() and lock.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
 
 
 def need_free_bytes(folder: Path, needed: int, what: str) -> None:
@@ -77,6 +103,6 @@ def need_free_bytes(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise DrawplateError(
-            f"{what} needs {needed / 2**30:.1f} GiB of disk at {place}, {free / 2**30:.1f} free",
+            f"{what} needs {needed / 1e6:,.0f} MB of disk at {place}, {free / 1e6:,.0f} MB are free",
             "free space or point DRAWPLATE_CACHE and the checkout at a larger disk",
         )

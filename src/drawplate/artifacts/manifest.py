@@ -102,6 +102,16 @@ def write_manifest(
     return manifest
 
 
+def stored_bytes(manifest: dict[str, Any]) -> int:
+    """What an artifact takes on disk: its files, or the tensors of the checkpoint it points at.
+
+    The reference engine only points at its checkpoint, which it cannot be without.
+    """
+    files = sum(int(f["bytes"]) for f in manifest["files"])
+    tensors = (manifest.get("format") or {}).get("tensors") or {}
+    return max(files, sum(tensors.values()))
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of an artifact folder.
 
@@ -135,6 +145,23 @@ def check_files(folder: Path) -> list[str]:
     if not problems and digest_of(manifest["files"]) != manifest["digest"]:
         problems.append(f"{MANIFEST}: its digest does not match its file list")
     return sorted(problems)
+
+
+def intact_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact that a job is about to read, after every byte was compared.
+
+    What is made from damaged bytes would name the undamaged ones as its parent.
+
+    Raises:
+        DrawplateError: If there is no manifest, or a file is not what it says.
+    """
+    manifest = read_manifest(folder)
+    if problems := check_files(folder):
+        raise DrawplateError(
+            f"{folder} is damaged: {'; '.join(problems[:3])}",
+            "delete the folder and build again, or bring it back with drawplate pull --force",
+        )
+    return manifest
 
 
 def peak_rss_bytes() -> int:

@@ -10,6 +10,8 @@ import functools
 import hashlib
 from pathlib import Path
 
+from drawplate.errors import DrawplateError
+
 PACKAGE = "drawplate"
 # Modules that only talk to people: no byte of an artifact depends on them.
 SILENT = frozenset({"drawplate", "drawplate.progress", "drawplate.errors"})
@@ -50,8 +52,13 @@ def module_file(name: str, source_root: Path) -> Path | None:
 @functools.cache
 def _examine(path: Path) -> tuple[str, frozenset[str]]:
     source = path.read_text()
-    digest = hashlib.sha256(normalized(source).encode()).hexdigest()[:16]
-    return digest, frozenset(imported_names(source))
+    try:
+        digest = hashlib.sha256(normalized(source).encode()).hexdigest()[:16]
+        return digest, frozenset(imported_names(source))
+    except SyntaxError as error:
+        raise DrawplateError(
+            f"{path} is not valid Python: {error.msg} in line {error.lineno}", "correct it"
+        ) from None
 
 
 def _data_files(package: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.build.hardware import cores
-from drawplate.build.plan import Node, Plan
+from drawplate.build.plan import Node, Plan, json_or_none
 
 GIB = 2**30
 BYTES_PER_PARAMETER = 4  # base checkpoints are kept in float32
@@ -21,6 +21,10 @@ COSTS = {
     "machine": (0.0, 0.0, 0.0, 0.3),
     "data": (0.0, 0.0, 0.0, 0.3),
     "base": (2.0, 1.4, 1.0, 0.3),
+    "prune": (1.5, 0.9, 10.0, 0.3),
+    "teacher": (2.0, 0.3, 15.0, 0.3),
+    "distill": (4.5, 3.0, 120.0, 0.5),  # weights, gradients and two moments of AdamW
+    "recover": (4.5, 3.0, 120.0, 0.5),
     "quantize": (1.5, 0.6, 40.0, 0.3),
     "compile": (4.0, 1.1, 6.0, 0.3),
     "verify": (2.2, 0.0, 2.0, 0.3),
@@ -49,7 +53,7 @@ def need(node: Node, parameters: float, root: Path) -> Need:
     copies, written, per_billion, least = COSTS[node.stage]
     weights = parameters * BYTES_PER_PARAMETER
     disk = written * weights
-    former = _former(root / node.folder, node.stage)
+    former = json_or_none(root / node.record)
     if former and former.get("seconds") and former.get("peak_rss_bytes"):
         return Need(
             node.stage,
@@ -64,17 +68,18 @@ def need(node: Node, parameters: float, root: Path) -> Need:
     return Need(node.stage, node.name, memory, disk, minutes, False)
 
 
-def known_parameters(plan: Plan, base: dict[str, Any], root: Path) -> int:
+def known_parameters(plan: Plan, root: Path) -> int:
     """Parameters of the base: counted when it was fetched, else as declared, else 0."""
     (node,) = plan.of("base")
     manifest = root / node.folder / "manifest.json"
     if manifest.exists():
         counted: int = json.loads(manifest.read_text())["base"]["parameters"]
         return counted
-    if base["parameters"]:
-        return int(base["parameters"])
-    folder = Path(base["source"].get("path") or "")
-    weights = folder.glob("*.safetensors") if base["source"]["kind"] == "folder" else ()
+    if plan.base["parameters"]:
+        return int(plan.base["parameters"])
+    source = plan.base["source"]
+    folder = Path(source.get("path") or "")
+    weights = folder.glob("*.safetensors") if source["kind"] == "folder" else ()
     return sum(p.stat().st_size for p in weights) // BYTES_PER_PARAMETER
 
 
@@ -83,10 +88,8 @@ def needs(plan: Plan, parameters: float, root: Path) -> list[Need]:
     return [need(node, parameters, root) for node in plan.stale(root)]
 
 
-def _former(folder: Path, stage: str) -> dict[str, Any] | None:
-    for name in ("manifest.json", f"{stage}.json"):
-        path = folder / name
-        if path.exists():
-            record: dict[str, Any] = json.loads(path.read_text())
-            return record
-    return None
+def predictions(plan: Plan, parameters: float, root: Path) -> dict[str, dict[str, Any]]:
+    """What every stale job is expected to need, by its digest, to be held against what it took."""
+    return {
+        node.digest: dataclasses.asdict(need(node, parameters, root)) for node in plan.stale(root)
+    }

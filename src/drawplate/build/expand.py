@@ -3,17 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
 from drawplate.config.schema import Build
 
+# Of a distill step, what the teacher's answers depend on.
+TEACHER_SETTINGS = ("windows", "held_out_windows", "window_tokens", "temperature", "top_k")
 
-def expand(build: Build, root: Path, hardware: dict[str, Any], commit: str | None = None) -> Plan:
+
+def expand(
+    build: Build,
+    root: Path,
+    hardware: dict[str, Any],
+    invocation: str,
+    commit: str | None = None,
+) -> Plan:
     """Every node of a build.
 
     Args:
         build: The checked configuration.
         root: The repository, whose `scripts/`, `src/` and lock enter the keys.
         hardware: What speeds depend on, see `hardware.identity`.
+        invocation: The words that choose this build on Snakemake's command line.
         commit: The git commit that the report names; no part of any key.
     """
     planner = Planner(root=root, model=build.model)
@@ -34,8 +45,9 @@ def expand(build: Build, root: Path, hardware: dict[str, Any], commit: str | Non
         _add_measurements(planner, build, variant, variants, engines, base, data, machine, results)
     for variant in variants:
         _add_gate(planner, build, variant, engines, results)
-    _add_summary(planner, build, variants, base, data, machine, results, commit)
-    return Plan(build.experiment, build.model, planner.nodes, variants)
+    named = {"git_commit": commit, "invocation": invocation}
+    _add_summary(planner, build, variants, base, data, machine, results, named)
+    return Plan(build.experiment, build.model, build.base, invocation, planner.nodes, variants)
 
 
 def _add_chain(
@@ -51,13 +63,37 @@ def _add_chain(
         if lineage in checkpoints:
             continue
         config = {k: v for k, v in step.items() if k != "kind"}
+        parents = {"parent": checkpoints[parent], "data": data}
+        if step["kind"] == "distill":
+            parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
         checkpoints[lineage] = planner.add(
-            step["kind"],
-            lineage,
-            artifacts / lineage,
-            config,
-            {"parent": checkpoints[parent], "data": data},
+            step["kind"], lineage, artifacts / lineage, config, parents
         )
+
+
+def _add_teacher(
+    planner: Planner,
+    step: dict[str, Any],
+    checkpoints: dict[str, Node],
+    data: Node,
+    artifacts: Path,
+) -> Node:
+    """The teacher's answers: one node for all steps that learn the same from the same teacher."""
+    config = {k: step[k] for k in TEACHER_SETTINGS}
+    config["hidden_layers"] = step["hidden_layers"] if step["hidden_weight"] else 0
+    name = f"{step['teacher']}-{digest_of_key(config)[:8]}"
+    known = [n for n in planner.nodes if (n.stage, n.name) == ("teacher", name)]
+    return (
+        known[0]
+        if known
+        else planner.add(
+            "teacher",
+            name,
+            artifacts / "teachers" / name,
+            config,
+            {"parent": checkpoints[step["teacher"]], "data": data},
+        )
+    )
 
 
 def _variants(build: Build, checkpoints: dict[str, Node]) -> list[dict[str, Any]]:
@@ -209,7 +245,7 @@ def _add_summary(
     data: Node,
     machine: Node,
     results: Path,
-    commit: str | None,
+    named: dict[str, Any],
 ) -> None:
     gates = {v["name"]: v["nodes"]["gate"] for v in variants}
     context = {
@@ -219,7 +255,7 @@ def _add_summary(
         "machine": str(machine.folder),
         "track": str(results / "track"),
         "failures": str(results / "failures"),
-        "git_commit": commit,
+        **named,
     }
     track = planner.add(
         "track",
@@ -254,5 +290,14 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
     row["stamps"] = {stage: str(node.stamp) for stage, node in nodes.items()}
     checkpoint = nodes["engine"].parents["parent"]
     row["stamps"]["checkpoint"] = str(checkpoint.stamp)
-    row["checkpoint_path"] = str(checkpoint.folder)
+    row["chain"] = [
+        {"stage": n.stage, "name": n.name, "path": str(n.folder), "stamp": str(n.stamp)}
+        for n in _chain(checkpoint)
+    ]
     return row
+
+
+def _chain(checkpoint: Node) -> list[Node]:
+    """The checkpoints from the base to this one."""
+    parent = checkpoint.parents.get("parent")
+    return [*(_chain(parent) if parent else []), checkpoint]

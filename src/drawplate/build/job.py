@@ -24,6 +24,8 @@ class Job:
 
     `config` is plain data, already checked. `key` holds every part that decides staleness and
     `digest` is the hash of it; the finished folder carries it as the name of its stamp.
+    `predicted` is what the plan expected the job to need, `build_command` makes Snakemake build
+    it again together with all that it needs.
     """
 
     stage: str
@@ -35,6 +37,8 @@ class Job:
     packages: list[str]
     threads: int
     failure: str
+    predicted: dict[str, Any] | None = None
+    build_command: str | None = None
     started: float = dataclasses.field(default_factory=time.monotonic)
 
     @classmethod
@@ -93,7 +97,11 @@ def finish_artifact(
         command=command_line(),
         format=format,
         started=job.started,
-        extra=extra,
+        extra={
+            "predicted": job.predicted,
+            "build_command": job.build_command,
+            **(extra or {}),
+        },
     )
     stamp(folder, job)
 
@@ -110,6 +118,7 @@ def finish_measurement(folder: Path, job: Job, result: dict[str, Any]) -> None:
             "command": command_line(),
             "seconds": round(time.monotonic() - job.started, 3),
             "peak_rss_bytes": peak_rss_bytes(),
+            "predicted": job.predicted,
             "result": result,
         },
     )

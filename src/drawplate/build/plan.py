@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import write_json
+from drawplate.artifacts.manifest import MANIFEST
 from drawplate.build.code import fingerprint
 from drawplate.build.keys import digest_of_key
 from drawplate.build.lock import LOCK, versions
@@ -66,12 +67,35 @@ class Node:
         slug = self.name.replace("/", "--")
         return Path("results") / self.model / "failures" / f"{self.stage}--{slug}.json"
 
-    def fresh(self, root: Path) -> bool:
-        """Whether the folder is finished under this very key."""
-        return (root / self.stamp).exists()
+    @property
+    def record(self) -> Path:
+        """The JSON file that a finished folder cannot be without."""
+        return self.folder / STAGES[self.stage].record
 
-    def write_job(self, root: Path) -> None:
+    def fresh(self, root: Path) -> bool:
+        """Whether the folder is finished under this very key, and not emptied since."""
+        return (root / self.stamp).exists() and not self.hollow(root)
+
+    def hollow(self, root: Path) -> bool:
+        """Whether the folder lost its record, or a file that its manifest lists.
+
+        Sizes are looked at, not contents: planning must not read gigabytes. `drawplate verify`
+        and every job that reads an artifact compare digests.
+        """
+        record = json_or_none(root / self.record)
+        if record is None:
+            return True
+        listed = record.get("files", ()) if self.record.name == MANIFEST else ()
+        paths = ((root / self.folder / row["path"], row["bytes"]) for row in listed)
+        return any(not path.is_file() or path.stat().st_size != size for path, size in paths)
+
+    def write_job(self, root: Path, invocation: str, predicted: dict[str, Any] | None) -> None:
         """Write the job file unless the folder is finished already.
+
+        Args:
+            root: The repository.
+            invocation: See `Plan`.
+            predicted: What the job is expected to need, for the record.
 
         The file is named by the key's digest, but what a job is told besides its key (places
         of other results, the commit) may have moved on, so it is written whenever it differs.
@@ -86,11 +110,20 @@ class Node:
             "packages": sorted(self.key["versions"]),
             "threads": 1,
             "failure": str(self.failure_file),
+            "predicted": predicted,
+            "build_command": f"{invocation} {self.stamp}",
         }
         path = root / self.job_file
-        if self.fresh(root) or (path.exists() and json.loads(path.read_text()) == job):
-            return
-        write_json(path, job)
+        if not self.fresh(root) and json_or_none(path) != job:
+            write_json(path, job)
+
+
+def json_or_none(path: Path) -> Any:
+    """JSON of a file, or None if there is none or it is cut short."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 @dataclasses.dataclass
@@ -155,10 +188,21 @@ class Planner:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Every node of a build, parents before children."""
+    """Every node of a build, parents before children.
+
+    Attributes:
+        experiment: Name in `conf/experiment/`.
+        model: First folder under `artifacts/` and `results/`.
+        base: The base's section of the configuration.
+        invocation: The words that choose this build on Snakemake's command line.
+        nodes: Every node.
+        variants: One entry a variant: names, and the nodes that belong to it.
+    """
 
     experiment: str
     model: str
+    base: dict[str, Any]
+    invocation: str
     nodes: list[Node]
     variants: list[dict[str, Any]]
 
@@ -174,7 +218,26 @@ class Plan:
         """The nodes that a build would run."""
         return (n for n in self.nodes if not n.fresh(root))
 
-    def write_jobs(self, root: Path) -> None:
-        """Write the job files of the stale nodes."""
+    def forget_hollow(self, root: Path) -> list[Node]:
+        """Take away the stamps of folders that lost something, so that they are made again.
+
+        Those of everything made from them go too: Snakemake does not make a missing input again
+        for an output that is there.
+        """
+        hollow = [n for n in self.nodes if (root / n.stamp).exists() and n.hollow(root)]
+        gone = {node.digest for node in hollow}
+        for node in self.nodes:  # parents come before children
+            if node.digest in gone or any(p.digest in gone for p in node.parents.values()):
+                gone.add(node.digest)
+                (root / node.stamp).unlink(missing_ok=True)
+        return hollow
+
+    def write_jobs(self, root: Path, predicted: dict[str, dict[str, Any]]) -> None:
+        """Write the job files of the stale nodes.
+
+        Args:
+            root: The repository.
+            predicted: By digest, see `estimate.predictions`.
+        """
         for node in self.nodes:
-            node.write_job(root)
+            node.write_job(root, self.invocation, predicted.get(node.digest))

@@ -6,20 +6,47 @@ them changes no artifact. An engine's own packages come from `conf/engine/<name>
 
 import dataclasses
 
+from drawplate.artifacts.manifest import MANIFEST
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage's script (its name without `.py`) and packages."""
+    """What a stage runs and leaves.
+
+    Attributes:
+        script: Name of its script, without `.py`.
+        packages: Locked packages that its bytes depend on.
+        artifact: Whether it leaves an artifact with a manifest, not a measurement.
+    """
 
     script: str
     packages: tuple[str, ...] = ()
+    artifact: bool = False
+
+    @property
+    def record(self) -> str:
+        """Name of the JSON file, key included, that it leaves in its folder."""
+        special = {"report": "report.key.json"}
+        return MANIFEST if self.artifact else special.get(self.script, f"{self.script}.json")
 
 
 STAGES = {
     "data": Stage("data"),
-    "base": Stage("base", ("torch", "transformers", "tokenizers", "gguf", "safetensors")),
-    "quantize": Stage("quantize", ("torch", "transformers", "compressed-tensors", "safetensors")),
-    "compile": Stage("compile", ("transformers", "safetensors")),
+    "base": Stage(
+        "base", ("torch", "transformers", "tokenizers", "gguf", "safetensors"), artifact=True
+    ),
+    "quantize": Stage(
+        "quantize", ("torch", "transformers", "compressed-tensors", "safetensors"), artifact=True
+    ),
+    "prune": Stage("prune", ("torch", "transformers", "safetensors"), artifact=True),
+    "teacher": Stage("teacher", ("torch", "transformers", "safetensors")),
+    "distill": Stage(
+        "distill", ("torch", "transformers", "accelerate", "safetensors"), artifact=True
+    ),
+    "recover": Stage(
+        "recover", ("torch", "transformers", "accelerate", "peft", "safetensors"), artifact=True
+    ),
+    "compile": Stage("compile", ("transformers", "safetensors"), artifact=True),
     "verify": Stage("verify", ("torch", "transformers")),
     "evaluate": Stage("evaluate", ("torch", "transformers", "lm-eval", "scipy")),
     "machine": Stage("machine", ("numpy",)),

@@ -10,12 +10,11 @@ from drawplate.build.plan import Node
 
 def recorded_key(node: Node, root: Path) -> dict[str, Any] | None:
     """The key that the folder on disk was made under, or None if there is nothing finished."""
-    for name in ("manifest.json", f"{node.stage}.json", "report.key.json"):
-        path = root / node.folder / name
-        if path.exists():
-            key: dict[str, Any] = json.loads(path.read_text())["key"]
-            return key
-    return None
+    path = root / node.record
+    if not path.exists():
+        return None
+    key: dict[str, Any] = json.loads(path.read_text())["key"]
+    return key
 
 
 def causes(node: Node, root: Path) -> list[str]:

@@ -1,6 +1,9 @@
 """What the Snakefile and the command line share: from a few words to a checked plan."""
 
+import contextlib
 import fcntl
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +11,15 @@ from typing import IO, Any
 
 import yaml
 
+from drawplate.build.estimate import known_parameters, predictions
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require
 from drawplate.build.plan import Plan
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
+from drawplate.progress import say
+from drawplate.sources.fetch import check_pinned
 
 DEFAULT_EXPERIMENT = "smollm2"
 _kept: list[IO[str]] = []  # as long as this process lives
@@ -34,22 +40,50 @@ def load_build(config: dict[str, Any], root: Path) -> Build:
             f"--config does not know {unknown[0]!r}",
             f"it knows {', '.join(KNOWN)}; set values with overrides='[\"{unknown[0]}=...\"]'",
         )
+    experiment = str(config.get("experiment") or DEFAULT_EXPERIMENT)
+    return load(root / "conf", experiment, _overrides(config))
+
+
+def _overrides(config: dict[str, Any]) -> list[str]:
+    """The overrides as a list, however Snakemake parsed them.
+
+    Raises:
+        DrawplateError: If they are none.
+    """
     overrides = config.get("overrides") or []
     if isinstance(overrides, str):
-        overrides = yaml.safe_load(overrides)
-    if not isinstance(overrides, list):
+        with contextlib.suppress(yaml.YAMLError):
+            overrides = yaml.safe_load(overrides)
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise DrawplateError(
-            f"overrides is {overrides!r}, not a list", "write overrides='[\"section.name=value\"]'"
+            f"overrides is {overrides!r}, not a list of texts",
+            "write overrides='[\"section.name=value\"]'",
         )
-    experiment = str(config.get("experiment") or DEFAULT_EXPERIMENT)
-    return load(root / "conf", experiment, [str(o) for o in overrides])
+    return overrides
 
 
 def make_plan(config: dict[str, Any], root: Path) -> Plan:
     """The plan of a build, nothing written."""
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
-    return expand(load_build(config, root), root, identity(hardware), git_commit(root))
+    build = load_build(config, root)
+    named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
+    check_pinned({"base.source": build.base["source"], **named})
+    return expand(build, root, identity(hardware), invocation(config), git_commit(root))
+
+
+def invocation(config: dict[str, Any]) -> str:
+    """The command that chooses a build: profile, experiment and overrides, as one types it.
+
+    Args:
+        config: See `load_build`.
+    """
+    words = ["snakemake", "--profile", str(config.get("hardware") or "cpu"), "--config"]
+    words.append(f"experiment={config.get('experiment') or DEFAULT_EXPERIMENT}")
+    if overrides := _overrides(config):
+        words.append(f"overrides={json.dumps(overrides, ensure_ascii=False)}")
+    # Targets come next, and --config takes every word that follows it.
+    return shlex.join([*words, "--"])
 
 
 def git_commit(root: Path) -> str | None:
@@ -61,10 +95,12 @@ def git_commit(root: Path) -> str | None:
 
 
 def forget_dead_build(root: Path) -> IO[str]:
-    """Take away the lock that a killed Snakemake left behind, but never that of a living one.
+    """Take away what a killed Snakemake left behind, but never what belongs to a living one.
 
     The kernel frees a `flock` when its process dies, however it dies. Who gets it knows that no
-    build is alive here, and Snakemake's own lock files, if any, are a dead one's.
+    build is alive here, and Snakemake's own lock files, if any, are a dead one's. So are its marks
+    of incomplete outputs: a stamp is there when its folder is whole and never before, and a job
+    that outlived Snakemake may have set it since.
 
     Returns:
         The locked file; the lock lasts as long as it is kept.
@@ -76,8 +112,9 @@ def forget_dead_build(root: Path) -> IO[str]:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return stream
-    for lock in (root / ".snakemake" / "locks").glob("*"):
-        lock.unlink(missing_ok=True)
+    for kind in ("locks", "incomplete"):
+        for left in (root / ".snakemake" / kind).glob("*"):
+            left.unlink(missing_ok=True)
     return stream
 
 
@@ -89,7 +126,10 @@ def open_plan(config: dict[str, Any]) -> Plan:
     root = Path.cwd()
     try:
         plan = make_plan(config, root)
-        plan.write_jobs(root)
+        for node in plan.forget_hollow(root):
+            say(f"{node.folder} lost files since it was built: it is built again")
+        parameters = known_parameters(plan, root)
+        plan.write_jobs(root, predictions(plan, parameters, root))
         _kept.append(forget_dead_build(root))
     except DrawplateError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

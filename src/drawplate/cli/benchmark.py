@@ -37,13 +37,15 @@ def run(arguments: argparse.Namespace) -> int:
     from drawplate.benchmark.performance import benchmark, ratios
     from drawplate.engines.open import describe
     from drawplate.errors import DrawplateError
+    from drawplate.progress import say
 
     for name, least in (("prompt_tokens", 1), ("new_tokens", 2), ("batch", 1), ("repeats", 1)):
         if getattr(arguments, name) < least:
             option = "--" + name.replace("_", "-")
             raise DrawplateError(f"{option} is too small", f"give {least} or more")
     for folder in arguments.artifacts:
-        describe(folder)
+        if not describe(folder).is_engine:
+            say(f"{folder} is a checkpoint: it runs in plain transformers, which takes minutes")
     plan = Plan(
         prompt_tokens=arguments.prompt_tokens,
         decode_prompt_tokens=min(128, arguments.prompt_tokens),

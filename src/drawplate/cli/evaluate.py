@@ -51,7 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     comparison = None
     if arguments.against is not None:
         other = evaluate(arguments.against, texts, tasks, limits, arguments.threads)
-        comparison = {**paired(other, own), "against": other["artifact"]}
+        scores = {
+            "perplexity": {n: text["value"] for n, text in (other["perplexity"] or {}).items()},
+            "tasks": {n: task["accuracy"] for n, task in other["tasks"].items()},
+        }
+        comparison = {**paired(other, own), "against": {**other["artifact"], **scores}}
     result = {
         "perplexity": None
         if own["perplexity"] is None
@@ -112,5 +116,6 @@ def _lines(result: dict[str, Any]) -> list[str]:
         lines.append(f"{name}: difference {task['difference']:+.3f}{interval(task)}")
     if result["paired"] and result["paired"]["perplexity"]:
         change = result["paired"]["perplexity"]
-        lines.append(f"perplexity: change {change['relative_change']:+.2%}{interval(change)}")
+        ends = "  [{:+.2%}, {:+.2%}]".format(*change["ci95"]) if change["ci95"] else ""
+        lines.append(f"perplexity: change {change['relative_change']:+.2%}{ends}")
     return lines

@@ -1,6 +1,11 @@
-"""`drawplate pareto`: the cheapest variant that meets limits, out of reports already built."""
+"""`drawplate pareto`: the cheapest variant that meets limits, out of reports already built.
+
+Cheapest is what `--by` says: the smallest files (size), the fewest megabytes while it runs
+(memory), or the fastest (speed).
+"""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limit("--min-retention", type=float, help="share of the base's quality kept, at least")
     limit("--max-memory-mb", type=float, help="peak resident memory, at most")
     limit("--max-size-mb", type=float, help="size of the engine's files, at most")
+    limit(
+        "--by",
+        choices=tuple(COSTS),
+        default="size",
+        help="what makes a variant cheap: size of its files (default), memory, or speed",
+    )
     limit(
         "--report",
         type=Path,
@@ -45,13 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"({len(variants)} in the report)",
             "loosen a limit",
         )
-    print(line(min(meeting, key=cost)))
+    print(line(min(meeting, key=COSTS[arguments.by])))
     return 0
-
-
-def cost(variant: dict[str, Any]) -> tuple[float, float]:
-    """What makes a variant cheap: few bytes, then speed."""
-    return variant["artifact"]["bytes"], -(_speed(variant) or 0.0)
 
 
 def meets(variant: dict[str, Any], limits: argparse.Namespace) -> bool:
@@ -87,3 +93,15 @@ def _speed(variant: dict[str, Any]) -> float | None:
     batch_1 = variant["performance"].get("batch_1") or {}
     decode = batch_1.get("decode_tokens_per_s")
     return float(decode["median"]) if decode else None
+
+
+def _memory(variant: dict[str, Any]) -> float:
+    """Peak resident memory in bytes; what was not measured counts as the most."""
+    return variant["performance"].get("peak_rss_bytes") or float("inf")
+
+
+COSTS: dict[str, Callable[[dict[str, Any]], tuple[float, float]]] = {
+    "size": lambda variant: (variant["artifact"]["bytes"], -(_speed(variant) or 0.0)),
+    "memory": lambda variant: (_memory(variant), -(_speed(variant) or 0.0)),
+    "speed": lambda variant: (-(_speed(variant) or 0.0), variant["artifact"]["bytes"]),
+}

@@ -4,9 +4,10 @@ import argparse
 import shutil
 
 from drawplate.build.estimate import GIB, known_parameters, needs
-from drawplate.build.hardware import memory_bytes
-from drawplate.build.workflow import load_build, make_plan
+from drawplate.build.hardware import memory_bytes, require
+from drawplate.build.workflow import make_plan
 from drawplate.cli.experiment import add_experiment, chosen, root
+from drawplate.errors import DrawplateError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a job and the sums; 2 if memory or disk do not suffice."""
-    place, words = root(), chosen(arguments)
-    plan = make_plan(words, place)
-    parameters = known_parameters(plan, load_build(words, place).base, place)
+    place = root()
+    try:
+        require(arguments.hardware)
+    except DrawplateError as error:
+        print(f"this machine cannot: {error}")
+        return 2
+    plan = make_plan(chosen(arguments), place)
+    parameters = known_parameters(plan, place)
     rows = needs(plan, parameters, place)
     fresh = len(plan.nodes) - len(rows)
     if not rows:

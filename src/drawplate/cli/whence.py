@@ -33,6 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"  by       {manifest['command']}")
         if base := manifest.get("base"):
             print(f"  from     {base['source']}, sha256:{base['sha256']}, {base['license']}")
-    model = rows[0][0].relative_to(place).parts[1] if rows[0][0] else ""
-    print(f"build again: snakemake --profile cpu  (artifacts/{model})")
+    if again := rows[0][1].get("build_command"):
+        print(f"build again: {again}")
     return 0

@@ -1,25 +1,20 @@
-"""From `conf/` to plain, checked data: the only module that knows Hydra."""
+"""From `conf/` to plain, checked data; no other package knows Hydra."""
 
-import difflib
+import itertools
 import re
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+import yaml
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from drawplate.config.names import flatten
+from drawplate.config.composing import composed
+from drawplate.config.declared import check_options
+from drawplate.config.failures import explained_failure, options, suggest
 from drawplate.config.schema import Build, check
 from drawplate.errors import DrawplateError
 
-HYDRA_VERSION = "1.3"
-
-
-def options(conf: Path, group: str) -> list[str]:
-    """Names that a group of `conf/` offers, for messages and completion."""
-    return sorted(p.stem for p in (conf / group).glob("*.yaml"))
+__all__ = ["load", "options"]
 
 
 def load(conf: Path, experiment: str, overrides: list[str] | None = None) -> Build:
@@ -36,59 +31,61 @@ def load(conf: Path, experiment: str, overrides: list[str] | None = None) -> Bui
     Raises:
         DrawplateError: In one line, what is wrong and what to write instead.
     """
-    if experiment not in options(conf, "experiment"):
-        raise DrawplateError(
-            f"unknown experiment {experiment!r}",
-            _suggest(experiment, options(conf, "experiment")),
-        )
-    GlobalHydra.instance().clear()
+    overrides = overrides or []
+    known = options(conf, "experiment")
+    if experiment not in known:
+        raise DrawplateError(f"unknown experiment {experiment!r}", suggest(experiment, known))
+    _check_experiment_file(conf / "experiment" / f"{experiment}.yaml")
+    _check_overrides(overrides, conf, experiment)
     try:
-        with initialize_config_dir(version_base=HYDRA_VERSION, config_dir=str(conf.resolve())):
-            composed = compose("config", overrides=[f"experiment={experiment}", *(overrides or [])])
-            plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(error, conf) from None
-    assert isinstance(plain, dict)
+        plain = composed(conf, [f"experiment={experiment}", *overrides])
+    except RecursionError:
+        raise DrawplateError(
+            "the configuration cannot be composed", "write values nested less deeply"
+        ) from None
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
+        raise explained_failure(error, conf, experiment, overrides) from None
     plain["experiment"] = experiment
-    return check({str(k): v for k, v in plain.items()})
+    build = check(plain)
+    check_options(build, conf)
+    return build
 
 
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}choose one of {', '.join(known)}"
+def _check_experiment_file(path: Path) -> None:
+    """Refuse an experiment whose settings would not land where they belong.
 
-
-def _suggest_setting(name: str, conf: Path) -> str:
-    """The setting of the default experiment that is spelled most like a name."""
-    with initialize_config_dir(version_base=HYDRA_VERSION, config_dir=str(conf.resolve())):
-        plain = OmegaConf.to_container(compose("config"), resolve=False)
-    assert isinstance(plain, dict)
-    close = difflib.get_close_matches(name, list(flatten({str(k): v for k, v in plain.items()})), 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}`drawplate config` shows every name"
-
-
-def _explained(error: Exception, conf: Path) -> DrawplateError:
-    """Hydra's message of many lines as one, with what could have been meant."""
-    message = str(error)
-    if found := re.search(r"In '([^']+)': Could not find '([\w-]+)/([\w./-]+)'", message):
-        where, group, name = found.groups()
-        return DrawplateError(
-            f"conf/{where} asks for {group} {name!r}, which does not exist",
-            _suggest(name, options(conf, group)),
+    Raises:
+        DrawplateError: If its header does not say so.
+    """
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    header = itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), lines)
+    if not any(re.match(r"#\s*@package\s+_global_\s*$", line) for line in header):
+        raise DrawplateError(
+            f"conf/experiment/{path.name} has no package line",
+            "write `# @package _global_` as its first line",
         )
-    if found := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", message):
-        group, name = found.groups()
-        return DrawplateError(f"unknown {group} {name!r}", _suggest(name, options(conf, group)))
-    if found := re.search(r"Could not override '([^']+)'", message):
-        return DrawplateError(
-            f"override {found[1]!r} names no setting", _suggest_setting(found[1], conf)
-        )
-    if "Missing mandatory value" in message:
-        path = re.search(r"full_key: (\S+)", message)
-        name = path[1] if path else "a setting"
-        return DrawplateError(
-            f"{name} has no value", f"give one, for example overrides='[\"{name}=...\"]'"
-        )
-    return DrawplateError("the configuration cannot be composed", message.splitlines()[0])
+
+
+def _check_overrides(overrides: list[str], conf: Path, experiment: str) -> None:
+    """Refuse overrides that Hydra would take for what nobody means here.
+
+    Raises:
+        DrawplateError: Naming the override.
+    """
+    for override in overrides:
+        if found := re.match(r"[+~]*experiment(?:@[^=]*)?(?:=(.*))?$", override, re.DOTALL):
+            raise DrawplateError(
+                f"override {override!r} would choose another experiment",
+                f"choose the experiment with --config experiment={found[1] or experiment}",
+            )
+        if re.match(r"[+~]*hydra[./@=]", override):
+            raise DrawplateError(
+                f"override {override!r} tells Hydra how to run",
+                "remove it: Hydra only composes here",
+            )
+        found = re.match(r"\+*([\w-]+)(?:@[^=]*)?=\s*\[", override)
+        if found and (conf / found[1]).is_dir():
+            raise DrawplateError(
+                f"override {override!r} chooses several of {found[1]}",
+                suggest("", options(conf, found[1])),
+            )

@@ -5,46 +5,54 @@ What comes out is plain data; no Hydra or pydantic type leaves this package but 
 """
 
 import difflib
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from drawplate.config.explain import explained
 from drawplate.config.sections import (
     BaseCheckpoint,
     Benchmark,
     Data,
     EngineSettings,
     Evaluate,
+    Filled,
     Gate,
-    QuantizeStep,
+    Name,
+    Section,
     Track,
 )
+from drawplate.config.steps import KINDS, Step, check_chain, check_shared
 from drawplate.errors import DrawplateError
 
-Step = Annotated[QuantizeStep, Field(discriminator=None)]
+
+def _free(model: str) -> str:
+    if model == "machine":
+        raise ValueError("results/machine describes the machine; write another name")
+    return model
 
 
-class Recipe(BaseModel):
+class Recipe(Section):
     """A named chain of steps; the label of each becomes a part of the lineage."""
 
-    model_config = ConfigDict(extra="forbid")
     description: str = ""
-    steps: dict[str, QuantizeStep] = {}
+    steps: dict[Name, Step] = Field({})
 
 
-class Configuration(BaseModel):
+class Configuration(Section):
     """The whole of `conf/` for one experiment."""
 
-    model_config = ConfigDict(extra="forbid")
-    experiment: str
-    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    experiment: Filled
+    model: Annotated[Name, AfterValidator(_free)]
     base: BaseCheckpoint
     data: Data
-    recipes: dict[str, Recipe]
-    engines: dict[str, EngineSettings]
+    recipes: dict[Name, Recipe]
+    engines: dict[Name, EngineSettings]
     variants: list[str] | None = None
-    quantize: dict[str, Any] = {}
+    quantize: dict[str, Any] = Field({})
+    prune: dict[str, Any] = Field({})
+    distill: dict[str, Any] = Field({})
+    recover: dict[str, Any] = Field({})
     evaluate: Evaluate
     benchmark: Benchmark
     gate: Gate
@@ -52,13 +60,16 @@ class Configuration(BaseModel):
 
     @model_validator(mode="after")
     def _names(self) -> "Configuration":
-        for name, recipe in self.recipes.items():
-            for label in recipe.steps:
-                if not re.fullmatch(r"[a-z0-9_-]+", label):
-                    raise ValueError(
-                        f"recipes.{name}.steps.{label}: a step's label is a part of paths; "
-                        "use lower-case letters, digits, _ and - only"
-                    )
+        for name, engine in self.engines.items():
+            if engine.name != name:
+                raise ValueError(f"engines.{name}: its key must be its name, {engine.name}")
+        recipes = {
+            name: {label: step.model_dump() for label, step in recipe.steps.items()}
+            for name, recipe in self.recipes.items()
+        }
+        for name, steps in recipes.items():
+            check_chain(name, steps)
+        check_shared(recipes)
         return self
 
 
@@ -118,62 +129,31 @@ def check(plain: dict[str, Any]) -> Build:
     Raises:
         DrawplateError: With the first thing that is wrong, in one line.
     """
-    for name, recipe in (plain.get("recipes") or {}).items():
-        _apply_stage_overrides(name, recipe, plain.get("quantize") or {})
+    _apply_overrides(plain)
     try:
         build = Build(Configuration.model_validate(plain))
     except ValidationError as error:
-        raise _explained(error) from None
+        raise explained(error, Configuration) from None
     _check_pairs(build)
+    _check_parents(build)
     return build
 
 
-def _apply_stage_overrides(name: str, recipe: dict[str, Any], values: dict[str, Any]) -> None:
-    """`quantize.bits=4` on the command line goes into every quantize step of every recipe."""
-    given = {k: v for k, v in values.items() if v is not None}
-    for step in (recipe.get("steps") or {}).values():
-        if isinstance(step, dict) and step.get("kind") == "quantize":
-            step.update(given)
+def _apply_overrides(plain: dict[str, Any]) -> None:
+    """`quantize.bits=4` on the command line goes into every quantize step of every recipe.
+
+    What is of the wrong type stays as it is: validation comes next and names it.
+    """
+    for recipe in _settings(plain.get("recipes")).values():
+        for step in _settings(_settings(recipe).get("steps")).values():
+            kind = _settings(step).get("kind")
+            if isinstance(kind, str) and kind in KINDS:
+                values = _settings(plain.get(kind))
+                step.update({k: v for k, v in values.items() if v is not None})
 
 
-def _explained(error: ValidationError) -> DrawplateError:
-    # A misspelt name shows twice, as unknown and as missing; the unknown one says more.
-    errors = error.errors(include_url=False)
-    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
-    place = ".".join(str(p) for p in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return DrawplateError(
-            f"{place} is not a known setting", f"{hint}known here: {', '.join(known)}"
-        )
-    if first["type"] == "missing":
-        return DrawplateError(f"{place} has no value", "give one in the experiment's file")
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return DrawplateError(f"{place}: {message}" if place else message)
-    return DrawplateError(f"{place} = {first['input']!r} is wrong", message)
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the settings at a place of the configuration."""
-    model: Any = Configuration
-    for part in location:
-        annotation = model.model_fields[part].annotation if hasattr(model, "model_fields") else None
-        models = _models_in(annotation) if annotation else []
-        if models:
-            model = models[0]
-    return sorted(model.model_fields)
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    found: list[Any] = []
-    for argument in getattr(annotation, "__args__", ()):
-        found += _models_in(argument)
-    return found
+def _settings(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _check_pairs(build: Build) -> None:
@@ -204,6 +184,13 @@ def _check_pairs(build: Build) -> None:
                 f"engine {engine} cannot run a base of task {task}",
                 f"choose one that can: {', '.join(able) or 'onnxruntime, transformers'}",
             )
+        if not settings.targets:
+            raise DrawplateError(
+                f"engine {engine} has no targets",
+                f"write engines.{engine}.targets=[{','.join(settings.supports) or 'cpu'}]",
+            )
+        if len(set(settings.targets)) < len(settings.targets):
+            raise DrawplateError(f"engine {engine} names a target twice", "name each target once")
         for target in settings.targets:
             if target not in settings.supports:
                 raise DrawplateError(
@@ -212,6 +199,26 @@ def _check_pairs(build: Build) -> None:
                 )
         for label, step in build.recipes[recipe].steps.items():
             _check_format(recipe, engine, settings, label, step)
+
+
+def _check_parents(build: Build) -> None:
+    """Refuse a variant that appears twice, or that the gate could compare with nothing.
+
+    Raises:
+        DrawplateError: Naming the variant and what to add.
+    """
+    pairs = build.pairs()
+    chains = {name: list(recipe.steps) for name, recipe in build.recipes.items()}
+    for recipe, engine in pairs:
+        if pairs.count((recipe, engine)) > 1:
+            raise DrawplateError(f"variant {recipe}/{engine} is listed twice", "list it once")
+        chain, others = chains[recipe], [chains[r] for r, e in pairs if e == engine]
+        if chain and not any(len(o) < len(chain) and chain[: len(o)] == o for o in others):
+            whole = next((name for name, steps in chains.items() if not steps), None)
+            raise DrawplateError(
+                f"variant {recipe}/{engine} has nothing to be compared with on {engine}",
+                f"add {whole}/{engine} to variants" if whole else "add a recipe without steps",
+            )
 
 
 def _check_format(

@@ -1,17 +1,51 @@
 """The sections of the configuration, one model each, as strict as they are short."""
 
-from typing import Annotated, Any, Literal
+import math
+import re
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[int, Field(gt=0)]
+from drawplate.config.names import flatten
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """A text that a whole pattern describes; the words say it to whoever wrote another."""
+
+    def matches(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(matches)
+
+
+# What becomes a part of paths and of shell lines.
+Name = Annotated[
+    str,
+    matching(
+        r"[a-z0-9][a-z0-9_-]{0,59}",
+        "write at most 60 lower-case letters, digits, _ and -, the first a letter or digit",
+    ),
+]
+Filled = Annotated[str, matching(r"(?s).*\S.*", "it is empty; write it out")]
+Sha256 = Annotated[
+    str, matching(r"[0-9a-f]{64}", "write 64 digits of 0 to 9 and a to f, or null to be told them")
+]
+Count = Annotated[int, Field(gt=0, le=10**9)]
+CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
+Size = Annotated[int, Field(gt=0, le=10**15)]
+SizeOrZero = Annotated[int, Field(ge=0, le=10**15)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Section(BaseModel):
-    """A section refuses keys it does not know."""
+    """A section refuses keys it does not know, and takes no type for another."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = STRICT
 
 
 class Holds(Section):
@@ -22,39 +56,34 @@ class Holds(Section):
     group_sizes: list[int] = []
 
 
+class Verify(TypedDict):
+    """Limits of an engine against its parent checkpoint, plain data once checked."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    max_kl: Annotated[float, Field(ge=0)]
+    max_continuation_gap: Annotated[float, Field(ge=0)]
+    min_cosine: Annotated[float, Field(ge=-1, le=1)]
+    prompts: NotRequired[Annotated[list[Filled], Field(min_length=1)]]
+
+
 class EngineSettings(Section):
     """What an engine declares in `conf/engine/<name>.yaml`, without being imported."""
 
-    name: str
+    name: Name
     description: str = ""
     tasks: list[Literal["causal-lm", "encoder"]]
-    supports: list[str]
-    targets: list[str]
+    supports: list[Name]
+    targets: list[Name]
     holds: Holds
-    packages: list[str]
+    packages: list[Filled]
     options: dict[str, Any] = {}
-    verify: dict[str, Any] = {}
-
-
-class QuantizeStep(Section):
-    """Weight-only quantization; see `conf/quantize/` and `quantize.options.QuantizeOptions`."""
-
-    kind: Literal["quantize"]
-    method: Literal["gptq", "rtn"]
-    bits: Literal[4, 8]
-    head_bits: Literal[4, 8, 16]
-    group_size: Annotated[int, Field(ge=16, multiple_of=16)]
-    symmetric: bool
-    eight_bit_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.4
-    windows: Positive = 32
-    window_tokens: Positive = 512
-    seed: int = 0
+    verify: Verify
 
     @model_validator(mode="after")
-    def _calibrated(self) -> "QuantizeStep":
-        if self.method == "rtn" and self.eight_bit_share and self.bits == 4:
-            raise ValueError("eight_bit_share needs sensitivities: write method: gptq, or 0.0")
+    def _finite(self) -> "EngineSettings":
+        for name, value in flatten(self.options, "options").items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; write a finite number")
         return self
 
 
@@ -62,9 +91,9 @@ class PinnedSource(Section):
     """What every source has: the digest it must show, and the licence of what it brings."""
 
     sha256: Sha256 | None = None
-    license: str
-    bytes: Positive | None = None
-    files: list[str] | None = None
+    license: Filled
+    bytes: Size | None = None
+    files: list[Filled] | None = None
     notes: str = ""
 
 
@@ -72,8 +101,8 @@ class HubSource(PinnedSource):
     """A repository of a Hugging Face hub at one revision."""
 
     kind: Literal["hub"]
-    repo: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
-    revision: str
+    repo: Annotated[str, matching(r"[^/\s]+/[^/\s]+", "write owner/name")]
+    revision: Filled
     repo_type: Literal["model", "dataset"] = "model"
 
 
@@ -81,31 +110,31 @@ class FolderSource(PinnedSource):
     """A folder, or one file, of this machine."""
 
     kind: Literal["folder"]
-    path: str
+    path: Filled
 
 
 class PackageSource(PinnedSource):
     """A published package that carries files."""
 
     kind: Literal["pypi", "npm"]
-    package: str
-    version: str
+    package: Filled
+    version: Filled
 
 
 class DvcSource(PinnedSource):
     """A path that a DVC repository tracks."""
 
     kind: Literal["dvc"]
-    repo: str
-    path: str
-    rev: str
+    repo: Filled
+    path: Filled
+    rev: Filled
 
 
 class MlflowSource(PinnedSource):
     """A model version or run artifact of an MLflow server."""
 
     kind: Literal["mlflow"]
-    uri: str
+    uri: Filled
 
 
 Source = Annotated[
@@ -117,10 +146,10 @@ Source = Annotated[
 class BaseCheckpoint(Section):
     """The base checkpoint: a pinned source and what is known of it."""
 
-    name: str
+    name: Filled
     task: Literal["causal-lm", "encoder"]
     notes: str = ""
-    parameters: Positive | None = None
+    parameters: Size | None = None
     source: Source
 
 
@@ -130,9 +159,9 @@ class Text(Section):
     source: str
     reader: Literal["text", "docstrings", "jsonl"]
     held_out: Annotated[float, Field(ge=0, le=1)]
-    calibration_bytes: Annotated[int, Field(ge=0)]
-    evaluation_bytes: Annotated[int, Field(ge=0)]
-    document_bytes: Positive
+    calibration_bytes: SizeOrZero
+    evaluation_bytes: SizeOrZero
+    document_bytes: Size
 
 
 class TaskSet(Section):
@@ -141,9 +170,9 @@ class TaskSet(Section):
     make: Literal["lookup", "last_word", "inverse_cloze", "rows"]
     source: str | None = None
     text: str | None = None
-    question: str | None = None
-    answer: str | None = None
-    rows: Positive | None = None
+    question: Filled | None = None
+    answer: Filled | None = None
+    rows: Count | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> "TaskSet":
@@ -162,17 +191,17 @@ class TaskSet(Section):
 class Overlap(Section):
     """What happens to calibration paragraphs that share a run of words with evaluation."""
 
-    words: Positive
+    words: Count
     then: Literal["drop", "fail"]
 
 
 class Data(Section):
     """Texts and tasks; see `conf/data/default.yaml`."""
 
-    sources: dict[str, Source]
-    texts: dict[str, Text]
-    tasks: dict[str, TaskSet]
-    embed: dict[str, TaskSet]
+    sources: dict[Name, Source]
+    texts: dict[Name, Text]
+    tasks: dict[Name, TaskSet]
+    embed: dict[Name, TaskSet]
     overlap: Overlap
 
     @model_validator(mode="after")
@@ -190,22 +219,22 @@ class Data(Section):
 class Evaluate(Section):
     """How much of each text and task is evaluated; see `conf/evaluate/default.yaml`."""
 
-    window_tokens: Annotated[int, Field(ge=2)]
-    windows: Positive
-    kl_windows: Annotated[int, Field(ge=0)]
-    task_rows: Annotated[int, Field(ge=0)]
-    encoder_tokens: Positive
+    window_tokens: Annotated[int, Field(ge=2, le=10**9)]
+    windows: Count
+    kl_windows: CountOrZero
+    task_rows: CountOrZero
+    encoder_tokens: Count
 
 
 class Benchmark(Section):
     """What every engine is timed on; see `conf/benchmark/default.yaml`."""
 
-    prompt_tokens: Positive
-    decode_prompt_tokens: Positive
-    new_tokens: Annotated[int, Field(ge=2)]
-    batch: Positive
-    repeats: Positive
-    batch_repeats: Positive
+    prompt_tokens: Count
+    decode_prompt_tokens: Count
+    new_tokens: Annotated[int, Field(ge=2, le=10**9)]
+    batch: Count
+    repeats: Count
+    batch_repeats: Count
 
 
 Share = Annotated[float, Field(ge=0)] | None
@@ -225,4 +254,4 @@ class Gate(Section):
 class Track(Section):
     """Where runs are logged."""
 
-    tracking_uri: str
+    tracking_uri: Filled

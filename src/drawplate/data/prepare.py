@@ -15,6 +15,11 @@ from drawplate.progress import say
 from drawplate.sources.fetch import describe, fetch
 
 Config = dict[str, Any]
+# Which forms of rows the scorers of language models and of encoders know.
+SCORED = {
+    "tasks": ("multiple_choice", "completion"),
+    "embed": ("similarity", "queries", "corpus"),
+}
 
 
 class Prepared:
@@ -201,5 +206,6 @@ def _write_given(
     prepared: Prepared, folders: dict[str, Path], place: str, settings: Config
 ) -> None:
     """The user's own task files, as they are."""
-    for stem, rows in tasks.given_rows(folders[settings["source"]]).items():
+    given = tasks.given_rows(folders[settings["source"]], SCORED[place])
+    for stem, rows in given.items():
         prepared.rows(f"{place}/{stem}.jsonl", "given", [settings["source"]], rows)

@@ -61,24 +61,44 @@ def read_rows(path: Path, fields: dict[str, type | tuple[type, ...]] | None = No
     Raises:
         DrawplateError: Naming file, line and field of the first wrong row.
     """
-    rows = []
-    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DrawplateError(f"{path}:{number} is not JSON", str(error)) from None
-        if not isinstance(row, dict):
-            raise DrawplateError(f"{path}:{number} is not an object", "write {...} on each line")
+    numbered = numbered_rows(path)
+    for number, row in numbered:
         for name, kind in (fields or {}).items():
             if not isinstance(row.get(name), kind):
                 problem = "has no" if name not in row else "has a wrong"
                 raise DrawplateError(f"{path}:{number} {problem} {name!r}", "complete the row")
-        rows.append(row)
-    if not rows:
+    return [row for _, row in numbered]
+
+
+def numbered_rows(path: Path) -> list[tuple[int, Row]]:
+    """The rows of a JSONL file with the numbers of their lines, blank lines skipped.
+
+    Raises:
+        DrawplateError: Naming file and line, if a line is no JSON object, or there is none.
+    """
+    numbered = []
+    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        row = parse_json(line, f"{path}:{number}")
+        if not isinstance(row, dict):
+            raise DrawplateError(f"{path}:{number} is not an object", "write {...} on each line")
+        numbered.append((number, row))
+    if not numbered:
         raise DrawplateError(f"{path} holds no rows", "write one JSON object a line")
-    return rows
+    return numbered
+
+
+def parse_json(text: str, place: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        DrawplateError: If it is none; it names the place.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DrawplateError(f"{place} is not JSON", str(error)) from None
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

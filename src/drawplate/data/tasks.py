@@ -4,14 +4,14 @@ The forms are those of lm-evaluation-harness: several choices after a context, o
 greedy decoding must produce.
 """
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from drawplate.data.documents import Document, fraction
-from drawplate.data.read import Row, read_rows, read_utf8
+from drawplate.data.forms import Row, check_answers, check_rows
+from drawplate.data.read import numbered_rows, parse_json, read_utf8
 from drawplate.errors import DrawplateError
 
 CHOICES = 4
@@ -34,16 +34,24 @@ def lookup_task(name: str, folder: Path, settings: dict[str, Any]) -> list[Row]:
             `rows`.
 
     Raises:
-        DrawplateError: If fewer than four different answers are found.
+        DrawplateError: If fewer than four different answers are found, a file is no JSON, or the
+            question is no template.
     """
     answer = settings["answer"]
     records = {}
     for path in sorted(folder.rglob("*.json")):
-        record = json.loads(read_utf8(path))
+        record = parse_json(read_utf8(path), str(path.relative_to(folder)))
+        if not isinstance(record, dict):
+            continue
         try:
             context = settings["question"].format_map(record)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError, IndexError):
             continue
+        except ValueError as error:
+            raise DrawplateError(
+                f"task {name} has the question {settings['question']!r} ({error})",
+                "write fields as {name}, braces as {{ and }}",
+            ) from None
         if isinstance(value := record.get(answer), str) and value.strip():
             records[path.stem] = (context, value.strip())
     values = sorted({value for _, value in records.values()})
@@ -128,22 +136,37 @@ def passages(documents: list[Document]) -> list[tuple[str, str]]:
     ]
 
 
-def given_rows(folder: Path) -> dict[str, list[Row]]:
+def given_rows(folder: Path, forms: tuple[str, ...]) -> dict[str, list[Row]]:
     """Rows of the user's own JSONL files, by file name, in the files' order.
 
+    They are checked here and not where they are scored: that is hours later.
+
+    Args:
+        folder: Holds `*.jsonl`, each in one form.
+        forms: Names of forms (`data.forms`) that can be scored.
+
     Raises:
-        DrawplateError: If there is no such file, a line is not JSON, or ids repeat.
+        DrawplateError: If there is no such file, a line is not of the file's form, or ids repeat.
     """
     files = sorted(folder.rglob("*.jsonl"))
     if not files:
         raise DrawplateError(f"{folder} holds no *.jsonl", "give a file or folder with task rows")
-    found = {path.stem: read_rows(path) for path in files}
-    for stem, rows in found.items():
-        counts = Counter(row["id"] for row in rows if "id" in row)
-        if repeated := [i for i, count in counts.items() if count > 1]:
+    found = {}
+    for path in files:
+        place, numbered = path.relative_to(folder).as_posix(), numbered_rows(path)
+        if (form := check_rows(numbered, place)) not in forms:
             raise DrawplateError(
-                f"{stem}.jsonl has the id {repeated[0]!r} twice", "give each its own"
+                f"{place} is of the form {form}", f"here only {', '.join(forms)} can be scored"
             )
+        if form == "multiple_choice":
+            check_answers(numbered, place)
+        rows = [row for _, row in numbered]
+        counts = Counter(str(row["id"]) for row in rows if "id" in row)
+        if repeated := [i for i, count in counts.items() if count > 1]:
+            raise DrawplateError(f"{place} has the id {repeated[0]} twice", "give each its own")
+        if path.stem in found:
+            raise DrawplateError(f"two files are named {path.name}", "give each its own name")
+        found[path.stem] = rows
     return found
 
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import drawplate.engines
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import MANIFEST, digest_of, list_files, read_manifest
+from drawplate.artifacts.manifest import (
+    MANIFEST,
+    digest_of,
+    list_files,
+    read_manifest,
+    stored_bytes,
+)
 from drawplate.engines.protocol import Engine
 from drawplate.errors import DrawplateError
 
@@ -58,8 +64,7 @@ class Artifact:
 
     def total_bytes(self) -> int:
         """Bytes of all its files."""
-        files = self.manifest["files"] if self.manifest else list_files(self.folder)
-        return sum(f["bytes"] for f in files)
+        return stored_bytes(self.manifest or {"files": list_files(self.folder)})
 
 
 def describe(folder: Path) -> Artifact:

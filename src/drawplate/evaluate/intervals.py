@@ -105,6 +105,25 @@ def mcnemar(base: ArrayLike, own: ArrayLike) -> dict[str, Any]:
     return {"only_base": only_base, "only_own": only_own, "p_value": p_value}
 
 
+def matched_interval(only_base: int, only_own: int, examples: int) -> Interval:
+    """Interval of the difference of two shares on the same examples, own minus base.
+
+    Agresti and Min, "Simple improved confidence intervals for comparing matched proportions",
+    Statistics in Medicine 24, 2005: half an example is added to each of the four cells. Unlike a
+    bootstrap it is not empty where the two agree on every example.
+
+    Args:
+        only_base: Examples that the base alone has right.
+        only_own: Examples that the other alone has right.
+        examples: All examples.
+    """
+    size, lost, won = examples + 2, only_base + 0.5, only_own + 0.5
+    middle = (won - lost) / size
+    variance = ((lost + won) - (won - lost) ** 2 / size) / size**2
+    half = NORMAL_QUANTILE * float(np.sqrt(variance))
+    return [max(-1.0, middle - half), min(1.0, middle + half)]
+
+
 def paired(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Compare two results of the evaluate stage row by row; nothing is evaluated again.
 
@@ -162,12 +181,9 @@ def _paired_task(base: dict[str, Any], own: dict[str, Any], name: str) -> dict[s
         "examples": second["examples"],
     }
     if "correct" in second:
-        change = np.subtract(second["correct"], first["correct"])
-        return {
-            **result,
-            "ci95": mean_bootstrap(change),
-            **mcnemar(first["correct"], second["correct"]),
-        }
+        test = mcnemar(first["correct"], second["correct"])
+        ends = matched_interval(test["only_base"], test["only_own"], second["examples"])
+        return {**result, "ci95": ends, **test}
     ours, theirs = own["rows"][name], base["rows"][name]
     if "gold" not in ours:
         return {**result, "ci95": mean_bootstrap(np.subtract(ours["values"], theirs["values"]))}

@@ -52,12 +52,12 @@ def summarize(windows: list[Divergence]) -> dict[str, Any]:
     The units of the interval are blocks of consecutive positions (batch means, as in Flegal and
     Jones, "Batch means and spectral variance estimators in Markov chain Monte Carlo", 2010):
     the divergence hangs on the last few tokens, so that blocks of 128 are as good as
-    independent, and a handful of windows still gives enough of them.
+    independent, and a handful of windows still gives enough of them. A short window is two.
     """
     blocks = [
         block
         for window in windows
-        for block in np.array_split(window.nats, max(1, len(window.nats) // BLOCK_POSITIONS))
+        for block in np.array_split(window.nats, max(2, len(window.nats) // BLOCK_POSITIONS))
     ]
     positions = sum(len(window.nats) for window in windows)
     return {

@@ -1,28 +1,12 @@
-"""Task files: JSON lines in one of the forms below, told apart by their fields.
-
-| form | fields |
-|---|---|
-| `multiple_choice` | `context`, `choices`, `label` |
-| `completion` | `context`, `target` |
-| `similarity` | `sentence1`, `sentence2`, `score` |
-| `queries` | `query`, `relevant` (ids of a corpus) |
-| `corpus` | `id`, `text` |
-"""
+"""Task files as a scorer reads them: JSON lines in one of the forms of `data.forms`."""
 
 import json
 from pathlib import Path
-from typing import Any
 
+from drawplate.data.forms import FORMS, Row, check_rows
 from drawplate.errors import DrawplateError
 
-Row = dict[str, Any]
-FORMS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "multiple_choice": {"context": str, "choices": list, "label": int},
-    "completion": {"context": str, "target": str},
-    "similarity": {"sentence1": str, "sentence2": str, "score": (int, float)},
-    "queries": {"query": str, "relevant": list},
-    "corpus": {"id": str, "text": str},
-}
+__all__ = ["FORMS", "Row", "read_rows"]
 
 
 def read_rows(path: Path, limit: int | None = None) -> tuple[str, list[Row]]:
@@ -40,18 +24,8 @@ def read_rows(path: Path, limit: int | None = None) -> tuple[str, list[Row]]:
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()][:limit]
     if not numbered:
         raise DrawplateError(f"task file {path} is empty", "write one JSON object a line")
-    rows = [_parse(line, f"{path}:{n}") for n, line in numbered]
-    form = next((f for f, fields in FORMS.items() if fields.keys() <= rows[0].keys()), None)
-    if form is None:
-        forms = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in FORMS.items())
-        raise DrawplateError(f"{path} has the fields of no known form", f"use one of: {forms}")
-    for (n, _), row in zip(numbered, rows, strict=True):
-        _check(row, form, f"{path}:{n}")
-    if form == "multiple_choice" and len({row["context"] == "" for row in rows}) > 1:
-        raise DrawplateError(
-            f"{path} mixes rows with and without a context", "split it into two files"
-        )
-    return form, rows
+    rows = [(n, _parse(line, f"{path}:{n}")) for n, line in numbered]
+    return check_rows(rows, path), [row for _, row in rows]
 
 
 def _parse(line: str, place: str) -> Row:
@@ -62,15 +36,3 @@ def _parse(line: str, place: str) -> Row:
     if not isinstance(row, dict):
         raise DrawplateError(f"{place} is not a JSON object", "write one object a line")
     return row
-
-
-def _check(row: Row, form: str, place: str) -> None:
-    for field, kind in FORMS[form].items():
-        if not isinstance(row.get(field), kind):
-            raise DrawplateError(f"{place} has no usable {field!r}", f"its file's form is {form}")
-    if form == "multiple_choice":
-        choices = row["choices"]
-        if len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
-            raise DrawplateError(f"{place} needs two or more choices, each a text", "complete it")
-        if not 0 <= row["label"] < len(choices):
-            raise DrawplateError(f"{place}: label {row['label']} names no choice", "count from 0")

@@ -23,7 +23,8 @@ def at_most(
     """
 
     def show(number: float) -> str:
-        return f"{number * 100:.2f} {unit}" if unit in ("%", "points") else f"{number:.4f} {unit}"
+        digits, scaled = (2, 100 * number) if unit in ("%", "points") else (4, number)
+        return f"{round(scaled, digits) + 0.0:.{digits}f} {unit}"  # + 0.0: no minus before a zero
 
     if ci95 is None:
         sentence = f"{what} is {show(value)}, from too little text or too few examples to judge."

@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from drawplate.checkpoint.quantized import Entry, read_float, write_quantized
 from drawplate.errors import DrawplateError
+from drawplate.layerwise.decoder import open_skeleton
 from drawplate.progress import progress
-from drawplate.quantize.decoder import open_skeleton
 from drawplate.quantize.grid import check_group_size, round_to_nearest
 from drawplate.quantize.options import QuantizeOptions
 
 HEAD = "lm_head"
+UNREAD = ("pooler.",)
+"""Of an encoder, what no sentence vector hangs on: they are means of the last hidden states, and
+engines leave the rest of the model out."""
 
 
 def quantize_rtn_checkpoint(parent: Path, output: Path, options: QuantizeOptions) -> None:
@@ -39,7 +42,7 @@ def quantize_rtn_checkpoint(parent: Path, output: Path, options: QuantizeOptions
     def entries() -> Iterator[Entry]:
         for full, value in progress(tensors.items(), "round to nearest", unit="tensors"):
             name = full.removesuffix(".weight")
-            if name in linear and name != HEAD and full != name:
+            if name in linear and name != HEAD and full != name and not name.startswith(UNREAD):
                 check_group_size(value.shape[1], options.group_size, name)
                 yield (
                     name,

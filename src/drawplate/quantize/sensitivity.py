@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from drawplate.layerwise.decoder import UNITS, Decoder
+from drawplate.layerwise.workers import Workers
 from drawplate.progress import progress
 from drawplate.quantize.allot import Unit
-from drawplate.quantize.decoder import UNITS, Decoder
 from drawplate.quantize.grid import round_to_nearest
-from drawplate.quantize.workers import Workers
 
 
 def measure_harm(

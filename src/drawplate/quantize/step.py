@@ -5,7 +5,7 @@ from typing import Any
 
 from drawplate.checkpoint.quantized import is_quantized
 from drawplate.errors import DrawplateError
-from drawplate.quantize.calibration import read_windows
+from drawplate.layerwise.calibration import read_windows
 from drawplate.quantize.options import QuantizeOptions
 from drawplate.quantize.rtn import quantize_rtn_checkpoint
 from drawplate.quantize.walk import quantize_gptq_checkpoint

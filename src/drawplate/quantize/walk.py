@@ -14,16 +14,16 @@ from torch import Tensor
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.layerwise.decoder import UNITS, Decoder, check_walk, open_decoder, walk_layer
+from drawplate.layerwise.workers import Workers, workers
 from drawplate.progress import progress
 from drawplate.quantize.allot import allot_bits
-from drawplate.quantize.decoder import UNITS, Decoder, check_walk, open_decoder, walk_layer
 from drawplate.quantize.gptq import inverse_factor, quantize_gptq
 from drawplate.quantize.grid import check_group_size
 from drawplate.quantize.options import QuantizeOptions
 from drawplate.quantize.resume import load_finished, save_finished
 from drawplate.quantize.rtn import HEAD, head_entry
 from drawplate.quantize.sensitivity import measure_harm
-from drawplate.quantize.workers import Workers, workers
 
 WINDOWS_AT_ONCE = 4
 SENSITIVITY_WINDOWS = 4

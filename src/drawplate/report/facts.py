@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import MANIFEST
+from drawplate.artifacts.manifest import MANIFEST, stored_bytes
 from drawplate.build.job import read_measurement
 from drawplate.report.pareto import front
 from drawplate.report.status import read_failures, status
+from drawplate.report.waterfall import waterfall
 
 Row = dict[str, Any]
 SCHEMA = 1
@@ -25,17 +26,21 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     """Read a whole build.
 
     Args:
-        config: `experiment`, `model`, `git_commit`, `base` {`name`, `path`}, `machine` (a
+        config: `experiment`, `model`, `git_commit`, `invocation`, `base` {`name`, `path`}, `machine` (a
             folder), `track` (a folder or None), `failures` (a folder) and `variants`, the
             rows of the plan: names, folders and the stamp file of each stage.
 
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
-        `tracking`, and in each variant `parent`, `format`, `verify`, `jobs` and `command`.
+        `tracking`, and in each variant `parent`, `format`, `verify`, `trainings`, `jobs` and
+        `command`.
     """
     rows, failures = config["variants"], read_failures(Path(config["failures"]))
     tracking = _tracking(config)
-    variants = [_variant(row, rows, failures, tracking, config["experiment"]) for row in rows]
+    variants = [_variant(row, rows, failures, tracking, config["invocation"]) for row in rows]
+    for variant in variants:
+        if variant["quality"]:
+            variant["quality"]["waterfall"] = waterfall(variant, variants)
     machine = Path(config["machine"])
     known = (machine / "machine.json").exists()
     return {
@@ -58,7 +63,7 @@ def _variant(
     rows: list[Row],
     failures: list[dict[str, Any]],
     tracking: dict[str, Any],
-    experiment: str,
+    invocation: str,
 ) -> dict[str, Any]:
     state, reason = status(row, rows, failures)
     gate, benchmark = _result(row, "gate"), _result(row, "benchmark")
@@ -80,16 +85,11 @@ def _variant(
         },
         "mlflow_run_id": run,
         "verify": _result(row, "verify"),
+        "trainings": _trainings(row),
         "jobs": _jobs(row),
-        "command": command(row, experiment),
+        # The variant's name is a target: it builds and measures it, and what it needs.
+        "command": f"{invocation} {row['name']}",
     }
-
-
-def command(row: Row, experiment: str) -> str:
-    """The line that builds and measures one variant, and what it needs, nothing else."""
-    profile = "cpu" if row["target"] == "cpu" else "gpu"
-    target = row["stamps"]["gate"]
-    return f"snakemake --profile {profile} {target} --config experiment={experiment}"
 
 
 def _finished(row: Row, stage: str) -> bool:
@@ -113,7 +113,7 @@ def _artifact(row: Row, manifest: dict[str, Any] | None) -> dict[str, Any] | Non
     return {
         "path": row["engine_path"],
         "digest": manifest["digest"],
-        "bytes": sum(f["bytes"] for f in manifest["files"]),
+        "bytes": stored_bytes(manifest),
         "bits_per_weight": manifest["format"]["bits_per_weight"],
     }
 
@@ -157,19 +157,32 @@ def _performance(benchmark: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _jobs(row: Row) -> list[dict[str, Any]]:
     """Command, cost and key of every job behind a variant, in the order they ran."""
-    places = {"checkpoint": row["checkpoint_path"], "engine": row["engine_path"]}
-    jobs = []
-    for stage, folder in places.items():
-        if _finished(row, stage):
-            jobs.append(_job(stage, read_json(Path(folder) / MANIFEST)))
+    jobs = [_job(link["stage"], manifest) for link, manifest in _checkpoints(row)]
+    if _finished(row, "engine"):
+        jobs.append(_job("compile", read_json(Path(row["engine_path"]) / MANIFEST)))
     for stage in MEASURING:
         if _finished(row, stage):
             jobs.append(_job(stage, read_json(Path(row[stage]) / f"{stage}.json")))
     return jobs
 
 
+def _checkpoints(row: Row) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """The finished checkpoints from the base to the variant's own, with their manifests."""
+    links = [link for link in row["chain"] if Path(link["stamp"]).exists()]
+    return [(link, read_json(Path(link["path"]) / MANIFEST)) for link in links]
+
+
+def _trainings(row: Row) -> list[dict[str, Any]]:
+    """What the training steps of a chain left: lineage, losses before and after, curve."""
+    return [
+        {"name": link["name"], **manifest["training"]}
+        for link, manifest in _checkpoints(row)
+        if "training" in manifest
+    ]
+
+
 def _job(stage: str, record: dict[str, Any]) -> dict[str, Any]:
-    wanted = ("command", "seconds", "peak_rss_bytes", "peak_gpu_bytes", "key", "tools")
+    wanted = ("command", "seconds", "peak_rss_bytes", "peak_gpu_bytes", "predicted", "key", "tools")
     return {"stage": stage, **{k: record.get(k) for k in wanted}}
 
 

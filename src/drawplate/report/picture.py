@@ -65,7 +65,7 @@ def draw(points: list[Point], front: list[str], size_inches: tuple[float, float]
         _name(figure, axes, points, front)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "drawplate"})
-    return _inline(out.getvalue())
+    return inline(out.getvalue())
 
 
 def _dress(axes: "Axes", points: list[Point]) -> None:
@@ -245,11 +245,12 @@ def _extent(text: "Text") -> Box:
     return x0, y0, x1, y1
 
 
-def _inline(svg: str) -> str:
+def inline(svg: str, prefix: str | None = None) -> str:
     """The bare element, scaling with the page, its identifiers unlike another picture's."""
     svg = svg[svg.index("<svg") :]
-    width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
-    prefix = f"w{round(float(width[1]))}-" if width else ""
+    if prefix is None:
+        width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+        prefix = f"w{round(float(width[1]))}-" if width else ""
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(href="#|url\(#)(?!variant-)', rf"\g<1>{prefix}", svg)
     svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)

@@ -6,7 +6,7 @@ from typing import Any
 from drawplate.artifacts.files import read_json
 
 STAGES = ("checkpoint", "engine", "verify", "evaluate", "benchmark", "gate")
-SHARED = ("data", "base", "machine")
+SHARED = ("data", "base", "machine", "teacher")
 
 
 def read_failures(folder: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import need_free_bytes, read_json
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
+from drawplate.sources.architecture import check_tensors, check_tokenizer
 from drawplate.sources.convert import convert, count_parameters
 from drawplate.sources.fetch import describe, fetch
 from drawplate.sources.weights import check_config, wanted_files
@@ -41,6 +42,8 @@ def make_base(config: dict[str, Any], out: Path) -> tuple[dict[str, Any], dict[s
             copy_checkpoint(fetched, files, out, name)
     check_config(read_json(out / "config.json"), name)
     check_task(out, config["task"], name)
+    check_tokenizer(out, name)
+    check_tensors(out, config["task"], name)
     facts = {
         "name": config["name"],
         "task": config["task"],
@@ -50,7 +53,7 @@ def make_base(config: dict[str, Any], out: Path) -> tuple[dict[str, Any], dict[s
         "notes": config.get("notes") or source.get("notes") or "",
         "sha256": source["sha256"],
     }
-    return facts, audit(out)
+    return facts, audit(out, name=name)
 
 
 def copy_checkpoint(fetched: Path, files: list[str], out: Path, name: str) -> None:
@@ -79,16 +82,18 @@ def check_task(folder: Path, task: str, name: str) -> None:
     """Refuse a causal language model that is called an encoder, and the other way round.
 
     Raises:
-        DrawplateError: With the task that fits.
+        DrawplateError: With the task that fits, or that none does.
     """
-    architectures = read_json(folder / "config.json").get("architectures") or [""]
-    found = (
-        "causal-lm"
-        if "CausalLM" in architectures[0] or "LMHead" in architectures[0]
-        else ("encoder")
-    )
+    architecture = read_json(folder / "config.json")["architectures"][0]
+    # As `engines.task` tells them apart, which sources may not import.
+    found = "causal-lm" if architecture.endswith("ForCausalLM") else "encoder"
+    if found == "encoder" and (
+        not architecture.endswith("Model") or architecture.endswith("LMHeadModel")
+    ):
+        raise DrawplateError(
+            f"{name} is a {architecture}", "give a ...ForCausalLM or a text encoder (...Model)"
+        )
     if task != found:
         raise DrawplateError(
-            f"{name} is {architectures[0] or 'of no named architecture'}, not of task {task}",
-            f"set base.task={found}",
+            f"{name} is {architecture}, not of task {task}", f"set base.task={found}"
         )

@@ -6,7 +6,6 @@ names, floats that went through float32, and `rope_theta` where older readers lo
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
-import json
 import math
 import struct
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from drawplate.artifacts.files import need_free_bytes, read_json, write_json
 from drawplate.errors import DrawplateError
+from drawplate.sources.header import read_header
 
 if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
@@ -48,14 +48,14 @@ def convert(gguf_file: Path, out: Path) -> None:
         DrawplateError: If the file is damaged, its architecture or tokenizer is not known here, or
             there is not enough disk.
     """
-    fields, parameters = read_header(gguf_file)
+    fields, parameters = read_gguf_header(gguf_file)
     check_known(fields, gguf_file.name)
     need_free_bytes(out, parameters * BYTES_PER_PARAMETER, f"converting {gguf_file.name}")
     _convert_model(gguf_file, out)
     _convert_tokenizer(gguf_file, out, fields)
 
 
-def read_header(gguf_file: Path) -> tuple[dict[str, Any], int]:
+def read_gguf_header(gguf_file: Path) -> tuple[dict[str, Any], int]:
     """Scalar fields of a GGUF file, and how many parameters its tensors hold.
 
     Raises:
@@ -179,30 +179,9 @@ def count_parameters(folder: Path) -> int:
     tied = read_json(folder / "config.json").get("tie_word_embeddings", False)
     count = 0
     for path in sorted(folder.glob("*.safetensors")):
-        for name, entry in _safetensors_header(path).items():
+        for name, entry in read_header(path).items():
             integer = entry["dtype"].startswith(("I", "U", "B"))  # position ids and the like
             is_float = entry["dtype"] == "BF16" or not integer
             if is_float and not (tied and name == "lm_head.weight"):
                 count += math.prod(entry["shape"])
     return count
-
-
-def _safetensors_header(path: Path) -> dict[str, Any]:
-    """Name to dtype and shape of a safetensors file.
-
-    Raises:
-        DrawplateError: If the file is shorter than its header says.
-    """
-    with path.open("rb") as stream:
-        start = stream.read(8)
-        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        text = stream.read(size) if size < path.stat().st_size else b""
-    try:
-        header: dict[str, Any] = json.loads(text)
-    except ValueError:
-        raise DrawplateError(f"{path.name} is not a safetensors file", "fetch it again") from None
-    header.pop("__metadata__", None)
-    end = max((e["data_offsets"][1] for e in header.values()), default=0)
-    if path.stat().st_size != 8 + size + end:
-        raise DrawplateError(f"{path.name} is cut off", "fetch it again")
-    return header

@@ -168,19 +168,53 @@ def _unpinned(name: str, found: str) -> DrawplateError:
     )
 
 
-def _given_folder(source: Source, scratch: Path) -> Path:
-    """A folder, or one file, of the user's own: verified in place, never copied into the cache."""
+def digest_of_given(source: Source) -> str:
+    """The digest to pin for a file, or for the wanted files of a folder, of this machine.
+
+    Raises:
+        DrawplateError: If there is no such path.
+    """
     path = Path(source["path"]).expanduser()
     if not path.exists():
         raise DrawplateError(f"{path} does not exist", "give the source another path")
-    name, expected = describe(source), source.get("sha256")
     if path.is_file():
-        found, folder = sha256_file(path), Path(tempfile.mkdtemp(prefix="file-", dir=scratch))
+        return sha256_file(path)
+    wanted = source.get("files")
+    return digest_of([r for r in list_files(path) if not wanted or fits(r["path"], wanted)])
+
+
+def check_pinned(places: dict[str, Source]) -> None:
+    """Refuse sources of this machine's disk that are not pinned, all of them at once.
+
+    What has to be downloaded first is refused by its own job, which then knows the digest.
+
+    Args:
+        places: Sources by the place where they stand in the configuration.
+
+    Raises:
+        DrawplateError: With the digest of each, as an override.
+    """
+    unpinned = {
+        place: digest_of_given(source)
+        for place, source in places.items()
+        if source["kind"] == "folder" and not source.get("sha256")
+    }
+    if unpinned:
+        pins = ", ".join(f'"{place}.sha256={digest}"' for place, digest in unpinned.items())
+        raise DrawplateError(
+            f"{', '.join(unpinned)} {'is' if len(unpinned) == 1 else 'are'} not pinned",
+            f"look at what is there, then add to overrides: {pins}",
+        )
+
+
+def _given_folder(source: Source, scratch: Path) -> Path:
+    """A folder, or one file, of the user's own: verified in place, never copied into the cache."""
+    path, found = Path(source["path"]).expanduser(), digest_of_given(source)
+    name, expected = describe(source), source.get("sha256")
+    folder = path
+    if path.is_file():
+        folder = Path(tempfile.mkdtemp(prefix="file-", dir=scratch))
         (folder / path.name).symlink_to(path.resolve())
-    else:
-        wanted = source.get("files")
-        rows = [r for r in list_files(path) if not wanted or fits(r["path"], wanted)]
-        found, folder = digest_of(rows), path
     if not expected:
         raise _unpinned(name, found)
     if found != expected:

@@ -74,16 +74,31 @@ def wanted_files(names: list[str], source: str) -> list[str]:
     )
 
 
-def check_config(config: dict[str, Any], source: str) -> None:
-    """Refuse a model that brings its own code.
+def check_config(config: Any, source: str) -> None:
+    """Refuse a model that brings its own code, or whose weights are not the floats to start from.
 
     Raises:
-        DrawplateError: If `config.json` asks for `trust_remote_code` in any of its forms.
+        DrawplateError: If `config.json` is no model's, asks for `trust_remote_code` in any of its
+            forms, or says that the weights are quantized.
     """
+    if not isinstance(config, dict):
+        raise DrawplateError(f"{source} has a config.json that is no object", "is it a checkpoint?")
     if config.get("auto_map") or config.get("trust_remote_code") or config.get("custom_pipelines"):
         raise DrawplateError(
             f"{source} asks to run code of its own (auto_map in config.json)",
             "choose a model whose architecture is part of transformers",
         )
-    if not config.get("model_type"):
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise DrawplateError(
+            f"{source} names no architecture in config.json",
+            'add "architectures": ["LlamaForCausalLM"] or whatever the model is',
+        )
+    if declared := config.get("quantization_config"):
+        method = declared.get("quant_method") if isinstance(declared, dict) else declared
+        raise DrawplateError(
+            f"{source} says that it is quantized already ({method} in config.json)",
+            "start from the model's float weights, or take quantization_config out if they are",
+        )
+    if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise DrawplateError(f"{source} has no model_type in config.json", "is it a checkpoint?")

@@ -113,3 +113,53 @@ def test_tokenizer_must_come_through_byte_by_byte(tmp_path):
     (child / "chat_template.jinja").write_text("y")
     with pytest.raises(DrawplateError, match=r"chat_template\.jinja differs"):
         compare_tokenizer(parent, child)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_eight_bit_floats_are_looked_at_too(tmp_path, dtype):
+    torch.manual_seed(0)
+    tensors = {"a.weight": torch.randn(8, 8).to(dtype)}
+    label = audit(save(tmp_path / "whole", tensors))
+    assert label["weights_dtype"] == str(dtype).removeprefix("torch.")
+    tensors["a.weight"] = torch.full((8, 8), torch.nan).to(dtype)
+    with pytest.raises(DrawplateError, match=r"a\.weight holds NaN"):
+        audit(save(tmp_path / "broken", tensors))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0)])
+def test_an_empty_tensor_is_named(tmp_path, shape):
+    with pytest.raises(DrawplateError, match=r"a\.weight is empty"):
+        audit(save(tmp_path / "empty", {"a.weight": torch.zeros(shape)}))
+
+
+@pytest.mark.parametrize("name", ["a.weight_packed", "a.weight_scale", "a.weight_shape"])
+def test_a_packed_weight_without_one_of_its_parts_is_named(base, tmp_path, name):
+    from safetensors.torch import load_file
+
+    child = quantized(base, tmp_path, (4, 4))
+    tensors = load_file(child / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, child / "model.safetensors")
+    with pytest.raises(DrawplateError, match="a lacks a usable weight_packed"):
+        audit(child)
+
+
+@pytest.mark.parametrize("declared", ["int4", {"bits": 4}, ["x"], {"quant_method": 4}])
+def test_an_odd_quantization_config_is_told(tmp_path, declared):
+    torch.manual_seed(0)
+    config = {"quantization_config": declared}
+    with pytest.raises(DrawplateError, match="odd has the quantization_config"):
+        audit(save(tmp_path / "odd", {"a.weight": torch.randn(4, 4)}, config))
+
+
+def test_messages_name_the_finished_folder_or_what_they_are_told(tmp_path):
+    from drawplate.artifacts.files import finished_folder
+
+    broken = {"a.weight": torch.zeros(4, 4)}
+    with (
+        pytest.raises(DrawplateError, match=f"^{tmp_path}/base is broken"),
+        finished_folder(tmp_path / "base") as scratch,
+    ):
+        audit(save(scratch, broken))
+    with pytest.raises(DrawplateError, match=r"^pypi:tiny is broken"):
+        audit(save(tmp_path / "other", broken), name="pypi:tiny")

@@ -92,7 +92,7 @@ def test_kept_names_survive_the_swap(tmp_path: Path) -> None:
 
 
 def test_no_space_is_one_line_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DrawplateError, match=r"needs .* GiB of disk .* free space"):
+    with pytest.raises(DrawplateError, match=r"needs .* MB of disk .* free space"):
         need_free_bytes(tmp_path / "not" / "there", 2**62, "base")
     with pytest.raises(DrawplateError, match="no space left"), finished_folder(tmp_path / "x"):
         raise OSError(28, "No space left on device")

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from drawplate.benchmark import measure, performance
 from drawplate.benchmark.client import Worker, loaded_workers
 from drawplate.benchmark.measure import Plan
 from drawplate.benchmark.stage import run_stage
-from drawplate.benchmark.worker import peak_rss_bytes, random_prompt
+from drawplate.benchmark.worker import family_peak_rss_bytes, peak_rss_bytes, random_prompt
 from drawplate.cli import benchmark as command
 from drawplate.engines.open import describe
 from drawplate.errors import DrawplateError
@@ -41,6 +42,14 @@ def test_prompts_differ_between_repeats_and_avoid_special_tokens():
 
 def test_peak_memory_is_the_kernels_high_water_mark():
     assert peak_rss_bytes("Name:\tpython\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n") == 2048 * 1024
+    alone = family_peak_rss_bytes()
+    script = "b = bytearray(200_000_000); print(len(b), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout.readline() == b"200000000\n"
+        assert family_peak_rss_bytes() - alone > 190e6
+        child.stdin.close()
 
 
 def test_engines_take_turns_forth_and_back():

@@ -23,9 +23,9 @@ def test_every_experiment_composes_to_plain_data(experiment: str) -> None:
 
 @pytest.mark.parametrize("recipe", options(ROOT / "conf", "recipe"))
 def test_every_recipe_composes(recipe: str) -> None:
-    override = f"+recipe@recipes.extra: {recipe}".replace(": ", "=")
-    build = load_build({"overrides": [override, "variants=[extra/onnxruntime]"]}, ROOT)
-    assert build.pairs() == [("extra", "onnxruntime")]
+    variants = "variants=[float/onnxruntime,extra/onnxruntime]"
+    build = load_build({"overrides": [f"+recipe@recipes.extra={recipe}", variants]}, ROOT)
+    assert build.pairs() == [("float", "onnxruntime"), ("extra", "onnxruntime")]
 
 
 @pytest.mark.parametrize("base", ["smollm2", "minilm"])
@@ -48,6 +48,7 @@ def test_one_recipes_override_leaves_the_others() -> None:
     assert build.recipes["int8"].steps["int8"]["group_size"] == 32
 
 
+NO_NAME = "write at most 60 lower-case letters, digits, _ and -, the first a letter or digit"
 MISTAKES = {
     "unknown experiment": ({"experiment": "smollm3"}, r"did you mean 'smollm2'\?"),
     "unknown word": ({"experimnt": "x"}, "it knows experiment, overrides, hardware"),
@@ -79,7 +80,28 @@ MISTAKES = {
         {"experiment": "minilm", "overrides": ["engines.transformers.tasks=[causal-lm]"]},
         "cannot run a base of task encoder",
     ),
-    "label that is no path": ({"overrides": ["+recipes.int4.steps.A/B={kind: quantize}"]}, "."),
+    "unknown kind of step": (
+        {"overrides": ["+recipes.int4.steps.more={kind: squeeze}"]},
+        r"recipes.int4.steps.more.kind is 'squeeze': choose one of quantize, prune, distill",
+    ),
+    "a step after quantization": (
+        {"overrides": ["+prune@recipes.int4.steps.w75=width"]},
+        "step w75 comes after int4, which quantizes; put the quantize step last",
+    ),
+    "a teacher that is no ancestor": (
+        {
+            "overrides": [
+                "+distill@recipes.float.steps.kd=logits",
+                "recipes.float.steps.kd.teacher=base.w75",
+            ]
+        },
+        "step kd learns from base.w75, which is no ancestor of it; its ancestors are base",
+    ),
+    "nothing to prune": (
+        {"overrides": ["+prune@recipes.float.steps.w=width", "recipes.float.steps.w.mlp_share=0"]},
+        "recipes.float.steps.w: nothing to prune",
+    ),
+    "label that is no path": ({"overrides": ["+prune@recipes.x.steps.A=width"]}, NO_NAME),
 }
 
 
@@ -95,4 +117,24 @@ def test_a_typo_in_a_file_names_its_place(tmp_path: Path) -> None:
     path = tmp_path / "conf" / "evaluate" / "default.yaml"
     path.write_text(path.read_text().replace("task_rows:", "task_row:"))
     with pytest.raises(DrawplateError, match=r"evaluate\.task_row is not a known setting"):
+        load_build({}, tmp_path)
+
+
+def test_a_typo_in_a_step_names_its_place_and_what_is_known(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    path = tmp_path / "conf" / "quantize" / "int4.yaml"
+    path.write_text(path.read_text().replace("shrinkage:", "shrinkag:"))
+    message = (
+        r"recipes\.int4\.steps\.int4\.shrinkag is not a known setting: did you mean 'shrinkage'"
+    )
+    with pytest.raises(DrawplateError, match=message):
+        load_build({}, tmp_path)
+
+
+def test_a_typo_in_a_source_names_its_place(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    path = tmp_path / "conf" / "base" / "smollm2.yaml"
+    path.write_text(path.read_text().replace("  version:", "  versoin:"))
+    message = r"base\.source\.versoin is not a known setting: did you mean 'version'"
+    with pytest.raises(DrawplateError, match=message):
         load_build({}, tmp_path)

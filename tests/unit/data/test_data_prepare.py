@@ -165,10 +165,54 @@ def test_inverse_cloze_pairs_a_first_sentence_with_its_rest():
 
 
 def test_own_rows_with_one_id_twice_are_refused(config, tmp_path):
-    (tmp_path / "mine.jsonl").write_text('{"id": 1}\n{"id": 1}\n')
+    row = '{"id": 1, "context": "c", "target": "t"}\n'
+    (tmp_path / "mine.jsonl").write_text(2 * row)
     config["sources"]["mine"] = pinned(tmp_path / "mine.jsonl")
     with pytest.raises(DrawplateError, match="id 1 twice"):
         made(config, tmp_path)
+
+
+CHOICE = {"context": "c", "choices": ["a", "b"], "label": 0}
+SIMILAR = {"sentence1": "a", "sentence2": "b", "score": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("section", "rows", "said"),
+    [
+        ("tasks", [{"prompt": "?"}], "mine.jsonl has the fields of no known form"),
+        ("tasks", [CHOICE, {"context": "c"}], "mine.jsonl:2 has no usable 'choices'"),
+        ("tasks", [CHOICE | {"label": True}], "mine.jsonl:1 has no usable 'label'"),
+        ("tasks", [CHOICE | {"label": 2}], "mine.jsonl:1: label 2 names no choice"),
+        ("tasks", [CHOICE | {"choices": ["a", "a"]}], "mine.jsonl:1 has its right choice twice"),
+        ("tasks", [CHOICE, CHOICE | {"context": ""}], "mine.jsonl mixes rows"),
+        ("tasks", [SIMILAR], "mine.jsonl is of the form similarity"),
+        ("embed", [CHOICE], "mine.jsonl is of the form multiple_choice"),
+        ("embed", [SIMILAR | {"score": False}], "mine.jsonl:1 has no usable 'score'"),
+        ("embed", [SIMILAR | {"score": float("nan")}], "mine.jsonl:1 has the score nan"),
+        ("embed", [{"query": "q", "relevant": [1]}], "mine.jsonl:1 needs one or more ids"),
+    ],
+)
+def test_own_rows_that_no_scorer_can_read_are_refused_at_once(
+    config, tmp_path, section, rows, said
+):
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config["sources"]["mine"] = pinned(tmp_path / "mine.jsonl")
+    del config["tasks"]["own"]
+    config[section]["own"] = {"make": "rows", "source": "mine"}
+    with pytest.raises(DrawplateError) as caught:
+        made(config, tmp_path)
+    assert str(caught.value).startswith(said)
+
+
+def test_a_record_that_is_no_json_is_told(config, tmp_path):
+    settings = config["tasks"]["capitals"]
+    (tmp_path / "facts" / "list.json").write_text("[1]")  # of no use, and no harm
+    assert lookup_task("capitals", tmp_path / "facts", settings)
+    with pytest.raises(DrawplateError, match=r"has the question 'Capital of {'"):
+        lookup_task("capitals", tmp_path / "facts", settings | {"question": "Capital of {"})
+    (tmp_path / "facts" / "broken.json").write_text('{"name": ')
+    with pytest.raises(DrawplateError, match=r"^broken\.json is not JSON"):
+        lookup_task("capitals", tmp_path / "facts", settings)
 
 
 @pytest.mark.real_model

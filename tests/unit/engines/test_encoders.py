@@ -49,3 +49,21 @@ def test_mean_pool_ignores_padding():
     states = np.array([[[3.0, 0.0], [0.0, 4.0], [100.0, 100.0]]], dtype=np.float32)
     vector = mean_pool(states, np.array([[1, 1, 0]]))
     np.testing.assert_allclose(vector, [[0.6, 0.8]], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_encoder_quantized_by_the_step_compiles(engine, checkpoint, reference, tmp_path):
+    """Also the pooler, a linear layer that no sentence vector hangs on, must be no obstacle."""
+    from drawplate.quantize.options import QuantizeOptions
+    from drawplate.quantize.rtn import quantize_rtn_checkpoint
+
+    quantized, compiled_folder = tmp_path / "int8", tmp_path / "engine"
+    for folder in (quantized, compiled_folder):
+        folder.mkdir()
+    options = QuantizeOptions(method="rtn", bits=8, head_bits=8, group_size=32, symmetric=True)
+    quantize_rtn_checkpoint(checkpoint("bert"), quantized, options)
+    engines.compiler(engine)(quantized, compiled_folder, {}, 2)
+    ids = np.random.default_rng(3).integers(3, 250, size=(2, 9))
+    mask = np.ones_like(ids)
+    own = engines.load(engine, compiled_folder, 2).embed(ids, mask)
+    assert (own * reference("bert").embed(ids, mask)).sum(axis=1).min() > 0.99

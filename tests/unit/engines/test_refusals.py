@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from drawplate import engines
 from drawplate.checkpoint.tensors import QuantizedTensor
@@ -69,6 +70,22 @@ def test_reference_refuses_another_checkpoint(checkpoint, tmp_path):
     (moved / "manifest.json").write_text('{"digest": "2"}')
     with pytest.raises(DrawplateError, match="compile it again"):
         engines.load("transformers", moved / "engines" / "transformers-cpu", 2)
+
+
+@pytest.mark.parametrize("name", ["tied", "untied-int4", "bert"])
+def test_reference_refuses_what_it_would_fill_in(name, checkpoint, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint(name), folder)
+    engines.load("transformers", folder, 2)
+    tensors = load_file(folder / "model.safetensors")
+    norm = next(n for n in tensors if "layernorm.weight" in n.lower())
+    whole = tensors.pop(norm)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(DrawplateError, match=f"{norm} is missing"):
+        engines.load("transformers", folder, 2)
+    save_file(tensors | {norm: whole[:5].clone()}, folder / "model.safetensors")
+    with pytest.raises(DrawplateError, match=rf"{norm} has shape \[5\].* wants \[64\]"):
+        engines.load("transformers", folder, 2)
 
 
 class TestPlacement:

@@ -138,3 +138,17 @@ def test_paired_encoders_compare_rank_correlations_and_queries():
     assert sts["ci95"][0] < sts["difference"] < sts["ci95"][1] < 0
     assert result["tasks"]["retrieval_mrr_at_10"]["ci95"] == [0.0, 0.0]
     assert result["retention"] < 1
+
+
+def test_matched_interval_is_that_of_agresti_and_min() -> None:
+    # Their adjusted Wald interval with cells (b, c) = (3, 2) of 60, by hand.
+    low, high = intervals.matched_interval(3, 2, 60)
+    middle, deviation = -1 / 62, np.sqrt((6 - 1 / 62) / 62**2)
+    assert low == pytest.approx(middle - 1.959964 * deviation, rel=1e-6)
+    assert high == pytest.approx(middle + 1.959964 * deviation, rel=1e-6)
+
+
+def test_matched_interval_is_not_empty_where_all_examples_agree() -> None:
+    low, high = intervals.matched_interval(0, 0, 10)
+    assert low == -high
+    assert high > 0.15

@@ -2,10 +2,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from drawplate.quantize.decoder import UNITS, open_decoder
+from drawplate.layerwise.decoder import UNITS, open_decoder
+from drawplate.layerwise.workers import workers
 from drawplate.quantize.grid import round_to_nearest
 from drawplate.quantize.sensitivity import measure_harm
-from drawplate.quantize.workers import workers
 
 WINDOWS = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(0))
 

@@ -15,8 +15,8 @@ from transformers import (
 from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import read_float, read_quantized
 from drawplate.errors import DrawplateError
+from drawplate.layerwise.calibration import read_windows
 from drawplate.quantize import walk
-from drawplate.quantize.calibration import read_windows
 from drawplate.quantize.step import quantize_checkpoint
 
 GPTQ = {
@@ -154,7 +154,7 @@ def test_encoder_is_rounded_whole_and_reloads(calibration_data, tmp_path):
     BertModel(config).save_pretrained(parent)
     quantize(parent, calibration_data, child, method="rtn", bits=8, symmetric=True)
     weights = read_quantized(child)
-    assert len(weights) == 2 * 6 + 1  # four of attention and two of the MLP, and the pooler
+    assert len(weights) == 2 * 6  # four of attention and two of the MLP; nothing reads the pooler
     assert all(weight.bits == 8 and weight.symmetric for weight in weights.values())
     with torch.no_grad():
         before, after = (AutoModel.from_pretrained(f)(IDS)[0] for f in (parent, child))

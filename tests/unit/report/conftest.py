@@ -139,7 +139,9 @@ def row(root, v, index, base_name):
         "name": name, "recipe": v["recipe"], "lineage": lineage, "engine": v["engine"],
         "target": "cpu", "parent": None if lineage == "base" else base_name,
         "base": None if lineage == "base" else base_name,
-        "engine_path": str(places["engine"]), "checkpoint_path": str(checkpoint),
+        "engine_path": str(places["engine"]),
+        "chain": [{"stage": "quantize", "name": lineage, "path": str(checkpoint),
+                   "stamp": stamps["checkpoint"]}],
         **{s: str(places[s]) for s in STAGES}, "stamps": stamps,
     }  # fmt: skip
 
@@ -167,7 +169,7 @@ def make_build(root: Path, variants=SMALL, notes="Dequantized from Q4_1: 4-bit r
         made = manifest("checkpoint", r["lineage"], v, "python scripts/quantize.py")
         made["base"] = {"source": "pypi:llm-tiny==0.1", "license": "Apache-2.0", "notes": notes}
         made["base"]["parameters"] = 134515008
-        write(Path(r["checkpoint_path"]) / "manifest.json", made)
+        write(Path(r["chain"][-1]["path"]) / "manifest.json", made)
         for stamp in r["stamps"].values():
             Path(stamp).touch()
     cpu = {"cpu": "Xeon @ 2.1 GHz", "cores": 2, "memory_bytes": 25_000_000_000}
@@ -175,6 +177,7 @@ def make_build(root: Path, variants=SMALL, notes="Dequantized from Q4_1: 4-bit r
     write(root / "results/machine/machine.json", record("machine", "machine", machine))
     return {
         "experiment": "tiny", "model": "tiny", "git_commit": "0076b52" + "0" * 33,
+        "invocation": "snakemake --profile cpu --config experiment=tiny --",
         "base": {"name": "tiny-base", "path": str(root / "artifacts/tiny/base")},
         "machine": str(root / "results/machine"), "track": None,
         "failures": str(root / "results/tiny/failures"), "variants": rows,

@@ -4,9 +4,12 @@ import contextlib
 import hashlib
 import http.server
 import json
+import math
 import struct
 import threading
 import zipfile
+
+from tokenizers import Tokenizer, models
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny"
@@ -24,15 +27,39 @@ def write_safetensors(path, tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
+LLAMA = {
+    "vocab_size": 4,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "tie_word_embeddings": True,
+}
+
+
+def llama_tensors(layers=2):
+    """The tensors of `LLAMA` as name -> (shape, values)."""
+    square = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    square += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    shapes = {"model.embed_tokens.weight": [4, 8], "model.norm.weight": [8]}
+    for layer in (f"model.layers.{n}" for n in range(layers)):
+        shapes |= {f"{layer}.{name}.weight": [8, 8] for name in square}
+        shapes |= {f"{layer}.input_layernorm.weight": [8]}
+        shapes |= {f"{layer}.post_attention_layernorm.weight": [8]}
+    return {name: (shape, range(1, math.prod(shape) + 1)) for name, shape in shapes.items()}
+
+
 def write_checkpoint(folder, **config):
-    """A checkpoint small enough to write by hand."""
+    """A Llama small enough to write by hand."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **config}
+    settings = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **LLAMA, **config}
     (folder / "config.json").write_text(json.dumps(settings))
-    (folder / "tokenizer.json").write_text("{}")
-    write_safetensors(
-        folder / "model.safetensors", {"a.weight": ([2, 3], [1, 2, 3, 4, 5, 6]), "n": ([2], [1, 2])}
+    Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")).save(
+        str(folder / "tokenizer.json")
     )
+    write_safetensors(folder / "model.safetensors", llama_tensors())
     return folder
 
 

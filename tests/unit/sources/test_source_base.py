@@ -139,7 +139,7 @@ def test_a_safetensors_base_is_copied_and_described(tmp_path):
         "model.safetensors",
         "tokenizer.json",
     ]
-    assert facts["parameters"] == 8
+    assert facts["parameters"] == 4 * 8 + 8 + 2 * (7 * 8 * 8 + 2 * 8)
     assert facts["license"] == "MIT" and facts["source"] == f"folder:{folder}"
     assert label["weights_dtype"] == "float32"
 

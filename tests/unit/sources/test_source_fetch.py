@@ -9,7 +9,13 @@ import stand_ins
 from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.errors import DrawplateError
 from drawplate.sources import fetch as module
-from drawplate.sources.fetch import cache_folder, describe, fetch
+from drawplate.sources.fetch import (
+    cache_folder,
+    check_pinned,
+    describe,
+    digest_of_given,
+    fetch,
+)
 
 LICENSE = {"license": "MIT"}
 
@@ -111,7 +117,7 @@ def test_damage_in_the_cache_is_noticed_and_repaired(index, tmp_path, cache):
 
 
 def test_a_full_disk_is_one_line_before_and_during_the_download(index, tmp_path, monkeypatch):
-    assert "GiB of disk" in failure(pinned(index, bytes=2**60), tmp_path)
+    assert " of disk at " in failure(pinned(index, bytes=2**60), tmp_path)
 
     def no_space(source, out):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -175,3 +181,18 @@ def test_describe_names_a_source_in_one_word():
     assert describe({"kind": "pypi", "package": "a", "version": "1"}) == "pypi:a==1"
     assert describe({"kind": "npm", "package": "a", "version": "1"}) == "npm:a@1"
     assert describe({"kind": "mlflow", "uri": "models:/a/1"}) == "mlflow:models:/a/1"
+
+
+def test_unpinned_sources_of_the_disk_are_refused_together(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    (tmp_path / "rows.jsonl").write_text("{}")
+    one = {"kind": "folder", "path": str(tmp_path / "texts"), "license": "CC0-1.0"}
+    two = {"kind": "folder", "path": str(tmp_path / "rows.jsonl"), "license": "CC0-1.0"}
+    with pytest.raises(DrawplateError) as caught:
+        check_pinned({"base.source": one, "data.sources.rows": two})
+    message = str(caught.value)
+    assert message.startswith("base.source, data.sources.rows are not pinned")
+    assert f'"data.sources.rows.sha256={hashlib.sha256(b"{}").hexdigest()}"' in message
+    pinned = {**one, "sha256": digest_of_given(one)}
+    check_pinned({"base.source": pinned})

@@ -17,6 +17,7 @@ from drawplate.engines.task import architecture, checked_options, task_of
 from drawplate.errors import DrawplateError
 
 POINTER = "engine.json"
+PROBLEMS_SHOWN = 5
 
 
 def compile(
@@ -85,13 +86,18 @@ class Reference:
         self.task = task_of(checkpoint)
         kind = getattr(transformers, architecture(checkpoint))
         safe = {"dtype": torch.float32, "trust_remote_code": False, "local_files_only": True}
+        # With what was missing filled in, the reference would be as wrong as what it is held
+        # against, and both would agree.
+        safe |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
         if is_quantized(checkpoint):
             config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             del config.quantization_config
             packed = {"config": config, "state_dict": _dequantized(checkpoint)}
-            self._model = kind.from_pretrained(None, **packed, **safe).eval()
+            model, found = kind.from_pretrained(None, **packed, **safe)
         else:
-            self._model = kind.from_pretrained(checkpoint, **safe).eval()
+            model, found = kind.from_pretrained(checkpoint, **safe)
+        _check_complete(checkpoint, found)
+        self._model = model.eval()
 
     def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.logits`."""
@@ -152,6 +158,26 @@ def _digest(checkpoint: Path) -> str | None:
         return None
     digest: str = read_json(checkpoint / MANIFEST)["digest"]
     return digest
+
+
+def _check_complete(checkpoint: Path, found: dict[str, Any]) -> None:
+    """Refuse what transformers filled in with values of its own.
+
+    Raises:
+        DrawplateError: If tensors are missing or of another shape; it names up to five.
+    """
+    problems = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    problems += [
+        f"{name} has shape {list(stored)}, the architecture wants {list(wanted)}"
+        for name, stored, wanted in sorted(found["mismatched_keys"])
+    ]
+    if problems:
+        more = len(problems) - PROBLEMS_SHOWN
+        raise DrawplateError(
+            f"{checkpoint} is incomplete: {'; '.join(problems[:PROBLEMS_SHOWN])}"
+            + (f"; and {more} more" if more > 0 else ""),
+            "build it again",
+        )
 
 
 def _dequantized(checkpoint: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from drawplate.checkpoint.quantized import read_float
 from drawplate.errors import DrawplateError
-from drawplate.quantize.workers import Workers
+from drawplate.layerwise.workers import Workers
 
 UNITS: Mapping[str, tuple[str, ...]] = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),

@@ -1,0 +1,26 @@
+rule distill:
+    input:
+        unpack(parents),
+    output:
+        stamp="artifacts/{model}/{lineage}/{key}.key",
+    log:
+        "logs/distill/{model}.{lineage}.{key}.log",
+    benchmark:
+        "benchmarks/distill/{model}.{lineage}.{key}.jsonl"
+    wildcard_constraints:
+        lineage=names("distill"),
+    threads: EVERY_CORE
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        job=job_file,
+        output=output_folder,
+        parent=folder_of("parent"),
+        data=folder_of("data"),
+        teacher=folder_of("teacher"),
+    message:
+        "Distill {wildcards.lineage}"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/distill.py --config {params.job}"
+        " --parent {params.parent} --data {params.data} --teacher {params.teacher} --output {params.output} 2>&1 | tee {log}"

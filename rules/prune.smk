@@ -1,0 +1,25 @@
+rule prune:
+    input:
+        unpack(parents),
+    output:
+        stamp="artifacts/{model}/{lineage}/{key}.key",
+    log:
+        "logs/prune/{model}.{lineage}.{key}.log",
+    benchmark:
+        "benchmarks/prune/{model}.{lineage}.{key}.jsonl"
+    wildcard_constraints:
+        lineage=names("prune"),
+    threads: EVERY_CORE
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        job=job_file,
+        output=output_folder,
+        parent=folder_of("parent"),
+        data=folder_of("data"),
+    message:
+        "Prune {wildcards.lineage}"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/prune.py --config {params.job}"
+        " --parent {params.parent} --data {params.data} --output {params.output} 2>&1 | tee {log}"

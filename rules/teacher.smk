@@ -1,0 +1,25 @@
+rule teacher:
+    input:
+        unpack(parents),
+    output:
+        stamp="artifacts/{model}/teachers/{teacher}/{key}.key",
+    log:
+        "logs/teacher/{model}.{teacher}.{key}.log",
+    benchmark:
+        "benchmarks/teacher/{model}.{teacher}.{key}.jsonl"
+    wildcard_constraints:
+        teacher=names("teacher"),
+    threads: EVERY_CORE
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        job=job_file,
+        output=output_folder,
+        parent=folder_of("parent"),
+        data=folder_of("data"),
+    message:
+        "Ask the teacher, {wildcards.teacher}"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/teacher.py --config {params.job}"
+        " --parent {params.parent} --data {params.data} --output {params.output} 2>&1 | tee {log}"

@@ -1,0 +1,1 @@
+"""Knowledge distillation: a teacher's answers, the losses and the step."""

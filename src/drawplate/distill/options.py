@@ -1,0 +1,35 @@
+"""What a distill step may be asked for."""
+
+import dataclasses
+from typing import Any
+
+from drawplate.training.options import TrainingOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillOptions:
+    """One distill step's config.
+
+    Attributes:
+        temperature: Of both distributions; the teacher's answers must have the same.
+        top_k: Tokens of the teacher's distribution that are told apart.
+        hidden_weight: Weight of the distance of hidden states beside the divergence.
+        hidden_layers: Depths at which they are compared.
+        training: What the loop reads.
+        teacher: Lineage of the teacher, for the record.
+    """
+
+    temperature: float
+    top_k: int
+    hidden_weight: float
+    hidden_layers: int
+    training: TrainingOptions
+    teacher: str = ""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "DistillOptions":
+        """The options in a job's config, which is flat and may hold the step's `kind`."""
+        own = {field.name for field in dataclasses.fields(cls)} - {"training"}
+        loop = {n: v for n, v in config.items() if n not in own and n != "kind"}
+        mine = {n: v for n, v in config.items() if n in own}
+        return cls(training=TrainingOptions(**loop), **mine)

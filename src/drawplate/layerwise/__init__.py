@@ -1,0 +1,1 @@
+"""A decoder walked through layer by layer from disk, on calibration windows."""

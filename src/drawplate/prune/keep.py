@@ -1,0 +1,70 @@
+"""Which parts stay. Pure functions of counts and scores."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def kept_count(total: int, share: float, multiple_of: int = 1) -> int:
+    """How many of `total` parts stay if about `share` of them go.
+
+    Args:
+        total: Parts there are.
+        share: Share to remove, 0 to below 1.
+        multiple_of: The count is the multiple of it nearest to what the share asks for.
+
+    Returns:
+        From 1 to `total`. All of them if the share is 0 or there are fewer than `multiple_of`.
+    """
+    if share == 0 or total < multiple_of:
+        return total
+    # Rounded before the floor: 0.3 of 10 leaves 7, not 6.999 something.
+    multiples = math.floor(round(total * (1 - share) / multiple_of, 9) + 0.5)
+    return multiple_of * min(max(multiples, 1), total // multiple_of)
+
+
+def keep_best(scores: Tensor, count: int) -> Tensor:
+    """Indices of the best scores, ascending, so that what is kept stays in its order.
+
+    Args:
+        scores: One for each part [parts]; of equal ones the first are kept.
+        count: How many to keep.
+
+    Returns:
+        int64 [count].
+    """
+    best = torch.sort(scores, descending=True, stable=True).indices[:count]
+    return best.sort().values
+
+
+def layers_to_keep(influences: list[float], remove: int) -> list[int]:
+    """The layers that stay when those of least block influence go.
+
+    The first and the last layer always stay. The first turns embeddings into the much larger
+    states that every later layer was trained on; after the last, the final norm and the head read
+    what it writes, and no layer could make up for it. A cosine sees neither.
+
+    Args:
+        influences: Block influence of each layer.
+        remove: How many go, at most two fewer than there are.
+
+    Returns:
+        Indices, ascending.
+    """
+    inner = torch.tensor(influences[1:-1], dtype=torch.float64)
+    kept = (keep_best(inner, len(inner) - remove) + 1).tolist()
+    return [0, *kept, len(influences) - 1]
+
+
+def rows_of_groups(groups: Tensor, width: int) -> Tensor:
+    """Rows of the given groups in a matrix in which each group has `width` rows side by side.
+
+    Args:
+        groups: Indices of groups [kept groups].
+        width: Rows of one group.
+
+    Returns:
+        int64 [kept groups * width].
+    """
+    return (groups.unsqueeze(1) * width + torch.arange(width)).flatten()

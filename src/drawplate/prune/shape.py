@@ -1,0 +1,102 @@
+"""The sizes of a Llama-architecture decoder, as its config states them and as pruning makes them."""
+
+import dataclasses
+from typing import Any
+
+from drawplate.errors import DrawplateError
+from drawplate.prune.keep import kept_count
+from drawplate.prune.options import PruneOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Sizes of a decoder that pruning changes, and `head_dim`, which it must not.
+
+    Attributes:
+        layers: Decoder layers.
+        channels: MLP channels of a layer.
+        groups: Key/value heads of a layer.
+        heads_per_group: Query heads that share a key/value head.
+        head_dim: Width of a head.
+    """
+
+    layers: int
+    channels: int
+    groups: int
+    heads_per_group: int
+    head_dim: int
+
+    @classmethod
+    def of(cls, config: Any) -> "Shape":
+        """The sizes in a config of transformers."""
+        heads = config.num_attention_heads
+        groups = getattr(config, "num_key_value_heads", None) or heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(
+            layers=config.num_hidden_layers,
+            channels=config.intermediate_size,
+            groups=groups,
+            heads_per_group=heads // groups,
+            head_dim=head_dim,
+        )
+
+    @property
+    def group_width(self) -> int:
+        """Rows of q_proj, and columns of o_proj, that belong to one key/value head."""
+        return self.heads_per_group * self.head_dim
+
+    def shrunk(self, options: PruneOptions) -> "Shape":
+        """The sizes after pruning.
+
+        Raises:
+            DrawplateError: If something asked for removes nothing, or too much.
+        """
+        if options.layers > max(self.layers - 2, 0):
+            raise DrawplateError(
+                f"layers: {options.layers} of {self.layers} cannot go, the first and last stay",
+                f"write at most layers: {max(self.layers - 2, 0)}",
+            )
+        channels = kept_count(self.channels, options.mlp_share, options.multiple_of)
+        if options.mlp_share and channels == self.channels:
+            raise DrawplateError(
+                f"mlp_share: {options.mlp_share} of {self.channels} channels removes none when "
+                f"they are kept in multiples of {options.multiple_of}",
+                "raise mlp_share, lower multiple_of, or write mlp_share: 0.0",
+            )
+        groups = kept_count(self.groups, options.kv_group_share)
+        if options.kv_group_share and groups == self.groups:
+            raise DrawplateError(
+                f"kv_group_share: {options.kv_group_share} of {self.groups} removes none",
+                f"write kv_group_share: {1 / self.groups:.3f} to remove one, or 0.0",
+            )
+        layers = self.layers - options.layers
+        return dataclasses.replace(self, layers=layers, channels=channels, groups=groups)
+
+
+def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) -> dict[str, Any]:
+    """The config.json of a pruned decoder.
+
+    Args:
+        config: That of the parent.
+        shape: Sizes after pruning.
+        kept_layers: The parent's layers that stay, ascending.
+
+    Returns:
+        A new one. Lists with an entry for each layer (`layer_types`, `no_rope_layers`) keep the
+        entries of the layers that stay. `head_dim` is written out, for without it the head
+        dimension would be taken as hidden_size over the new number of heads.
+    """
+    layers = config["num_hidden_layers"]
+    per_layer = {
+        name: [value[index] for index in kept_layers]
+        for name, value in config.items()
+        if "layer" in name and isinstance(value, list) and len(value) == layers
+    }
+    return config | {
+        **per_layer,
+        "num_hidden_layers": shape.layers,
+        "intermediate_size": shape.channels,
+        "num_attention_heads": shape.groups * shape.heads_per_group,
+        "num_key_value_heads": shape.groups,
+        "head_dim": shape.head_dim,
+    }

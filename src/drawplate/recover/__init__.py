@@ -1,0 +1,1 @@
+"""Recovery after a loss: training on text, of adapters or of all weights."""

@@ -1,0 +1,136 @@
+"""Whether a checkpoint holds the tensors that its architecture is made of, no fewer and no others.
+
+transformers fills in what is missing with random numbers or ones and leaves out what it does not
+know, both with no more than a warning, and the engines read what it made of the checkpoint. So the
+base is held against its architecture once, before anything is built on it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json
+from drawplate.errors import DrawplateError
+from drawplate.sources.header import stored_tensors
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+PROBLEMS_SHOWN = 5
+
+
+def check_tokenizer(folder: Path, source: str) -> None:
+    """Refuse a tokenizer that cannot be read, or that brings its own code.
+
+    Raises:
+        DrawplateError: In either case.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing more particular
+        raise DrawplateError(
+            f"{source} has a tokenizer.json that is none ({error})",
+            "save its tokenizer again as a fast one, then pin that",
+        ) from None
+    settings = folder / "tokenizer_config.json"
+    values = read_json(settings) if settings.exists() else {}
+    if not isinstance(values, dict):
+        raise DrawplateError(f"{source} has a tokenizer_config.json that is no object", "mend it")
+    if values.get("auto_map"):
+        raise DrawplateError(
+            f"{source} asks to run code of its own (auto_map in tokenizer_config.json)",
+            "choose a model whose tokenizer is part of transformers",
+        )
+
+
+def check_tensors(folder: Path, task: str, source: str) -> None:
+    """Hold names, shapes and dtypes of the stored tensors against the architecture's.
+
+    Nothing is loaded: headers stand for the tensors, and transformers sorts them on the meta device
+    by the rules it loads by, so that tied heads, old names and buffers are known to it.
+
+    Args:
+        folder: A float checkpoint with a checked config.json.
+        task: `causal-lm` or `encoder`.
+        source: How messages call it.
+
+    Raises:
+        DrawplateError: If they differ, or the architecture cannot be built or is no text encoder.
+    """
+    stored = stored_tensors(folder, source)
+    model, found = _sorted(folder, {n: e["shape"] for n, e in stored.items()}, source)
+    if task == "encoder":
+        _check_reads_text(model, source)
+    parameters = {name for name, _ in model.named_parameters()}
+    problems = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    problems += [
+        f"{name} has shape {list(shape)}, the architecture wants {list(wanted)}"
+        for name, shape, wanted in sorted(found["mismatched_keys"])
+    ]
+    problems += [f"{name} is unexpected" for name in sorted(found["unexpected_keys"])]
+    problems += [
+        f"{name} has dtype {entry['dtype']}, the architecture wants floats"
+        for name, entry in sorted(stored.items())
+        if entry["dtype"] not in FLOATS
+        and (name in parameters or name.endswith((".weight", ".bias")))
+    ]
+    if problems:
+        more = len(problems) - PROBLEMS_SHOWN
+        raise DrawplateError(
+            f"{source} is not the {type(model).__name__} of its config.json: "
+            + "; ".join(problems[:PROBLEMS_SHOWN])
+            + (f"; and {more} more" if more > 0 else ""),
+            "take config.json and weights from one revision",
+        )
+
+
+def _sorted(folder: Path, shapes: dict[str, list[int]], source: str) -> tuple[Any, dict[str, Any]]:
+    """The architecture without weights, and what transformers says of tensors of these shapes."""
+    import torch
+    import transformers
+    from transformers.utils import logging
+
+    name = read_json(folder / "config.json")["architectures"][0]
+    kind: Any = getattr(transformers, name, None)
+    is_model = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+    if not is_model:
+        raise DrawplateError(
+            f"transformers {transformers.__version__} has no architecture {name} for {source}",
+            "choose a model whose architecture is part of transformers",
+        )
+    logging.disable_progress_bar()
+    said = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # its table of what differs: told below in one line
+    tensors = {n: torch.empty(s, device="meta") for n, s in shapes.items()}
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        model, found = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            device_map={"": "meta"},
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever an impossible config runs into
+        # The library's first line can be half a page.
+        gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DrawplateError(
+            f"transformers {transformers.__version__} cannot make a {name} of {source} ({gist})",
+            "correct config.json, or choose a model that transformers knows",
+        ) from None
+    finally:
+        logging.set_verbosity(said)
+    return model, found
+
+
+def _check_reads_text(model: Any, source: str) -> None:
+    """Refuse encoders of images and sound, and those that come with a decoder."""
+    config = model.config
+    is_text = model.main_input_name == "input_ids" and hasattr(config, "vocab_size")
+    if not is_text or config.is_encoder_decoder:
+        raise DrawplateError(
+            f"{source} is a {type(model).__name__}, not a text encoder",
+            "choose a sentence encoder, for example a BertModel",
+        )

@@ -1,0 +1,94 @@
+"""The model of a checkpoint, read for training and written back under the names it had."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from drawplate.artifacts.files import read_json
+from drawplate.checkpoint.files import copy_companions, open_tensors, write_shards
+from drawplate.engines.task import CAUSAL_LM, architecture, task_of
+from drawplate.errors import DrawplateError
+
+
+def open_model(folder: Path, step: str) -> Any:
+    """A causal language model of transformers with its weights in float32.
+
+    Args:
+        folder: Float checkpoint.
+        step: What the model is for, named in refusals.
+
+    Raises:
+        DrawplateError: If the checkpoint is quantized, an encoder, lacks weights, or is of a class
+            that transformers does not have.
+    """
+    import transformers
+
+    if read_json(folder / "config.json").get("quantization_config"):
+        raise DrawplateError(
+            f"{folder} is quantized already", f"put the {step} step before the quantize step"
+        )
+    if task_of(folder) != CAUSAL_LM:
+        raise DrawplateError(
+            f"{folder} is an encoder",
+            f"leave the {step} step out: only causal language models can be trained",
+        )
+    kind = getattr(transformers, architecture(folder), None)
+    if kind is None:
+        raise DrawplateError(
+            f"transformers {transformers.__version__} has no model class {architecture(folder)}",
+            "use a model that transformers supports without remote code",
+        )
+    transformers.utils.logging.disable_progress_bar()  # progress is told in lines
+    safe = {"trust_remote_code": False, "local_files_only": True}
+    model, loading = kind.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, **safe
+    )
+    if loading["missing_keys"]:  # transformers would train random numbers in their place
+        raise DrawplateError(
+            f"{folder} lacks the weights {', '.join(sorted(loading['missing_keys'])[:3])}",
+            "delete the folder and build again",
+        )
+    return model
+
+
+def write_model(parent: Path, output: Path, model: Any) -> None:
+    """Write trained weights as a checkpoint that differs from its parent in nothing else.
+
+    Names, order and dtypes of the tensors are the parent's; a tensor that the model does not know
+    is copied; a head tied to the embedding is stored once. config.json and all that stands beside
+    the weights are copied byte by byte.
+
+    Args:
+        parent: The checkpoint the model was read from.
+        output: Empty folder to fill.
+        model: The model of transformers, without adapters.
+
+    Raises:
+        DrawplateError: If the parent stores a weight under a name of its own, which transformers
+            translated; the trained weight would have been lost.
+    """
+    stored = open_tensors(parent)
+    strangers = [name for name, _ in model.named_parameters() if name not in stored]
+    if strangers:
+        raise DrawplateError(
+            f"{parent} has no tensor named {strangers[0]}, which {type(model).__name__} trains",
+            "save the base with save_pretrained of the installed transformers first",
+        )
+
+    def trained() -> Iterator[tuple[str, Tensor]]:
+        weights, written = model.state_dict(), set()
+        for name in stored:
+            before = stored[name]
+            if name not in weights:
+                yield name, before
+            elif weights[name].data_ptr() not in written:
+                written.add(weights[name].data_ptr())
+                yield name, weights[name].detach().to("cpu", before.dtype).contiguous()
+
+    write_shards(output, trained())
+    copy_companions(parent, output)
+    shutil.copyfile(parent / "config.json", output / "config.json")

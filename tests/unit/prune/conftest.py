@@ -1,0 +1,78 @@
+"""Tiny random decoders with a tokenizer of bytes, and calibration texts."""
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+FAMILIES = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+SIZES = {
+    "vocab_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.2,
+}
+
+
+@pytest.fixture(scope="session")
+def make_decoder(tmp_path_factory):
+    """A function that saves a decoder with changed sizes, its weights edited if wanted."""
+
+    def make(family="llama", edit=None, dtype=torch.float32, **changes):
+        folder = tmp_path_factory.mktemp(family) / "base"
+        torch.manual_seed(0)
+        config_class, model_class = FAMILIES[family]
+        model = model_class(config_class(**SIZES | changes))
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    parameter.normal_(std=0.1)
+            if edit is not None:
+                edit(model.model)
+        model.to(dtype).save_pretrained(folder)
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        vocabulary = {letter: number for number, letter in enumerate(alphabet)}
+        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(make_decoder):
+    return make_decoder()
+
+
+@pytest.fixture(scope="session")
+def calibration_data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "texts").mkdir()
+    generator = torch.Generator().manual_seed(1)
+    letters = torch.randint(97, 97 + 26, (40, 60), generator=generator).tolist()
+    rows = [{"id": str(i), "text": bytes(row).decode()} for i, row in enumerate(letters)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "texts" / "calibration.jsonl").write_text(text)
+    return folder
