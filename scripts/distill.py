@@ -1,51 +1,24 @@
 """Train a checkpoint towards the answers of a teacher."""
 
-import argparse
-from pathlib import Path
+from typing import Any
 
-from drawplate.artifacts.audit import audit, compare_tokenizer
-from drawplate.artifacts.files import finished_folder
-from drawplate.artifacts.manifest import intact_manifest
-from drawplate.build.job import Job, finish_artifact, run
+from drawplate.build.step import StepInputs, run_step
 from drawplate.distill.step import distill_checkpoint
 
 
-def main() -> None:
-    """Read the arguments and run the job."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the job, JSON")
-    parser.add_argument("--parent", type=Path, required=True, help="the student's checkpoint")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data stage")
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher stage")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    arguments = parser.parse_args()
-    job = Job.read(arguments.config)
-
-    def work() -> None:
-        parent = intact_manifest(arguments.parent)
-        resume = arguments.output.with_name(f".{arguments.output.name}.{job.digest[:16]}.resume")
-        with finished_folder(arguments.output, keep=("engines",)) as folder:
-            facts = distill_checkpoint(
-                arguments.parent,
-                arguments.data,
-                arguments.teacher,
-                folder,
-                job.config,
-                resume,
-                job.threads,
-            )
-            compare_tokenizer(arguments.parent, folder)
-            finish_artifact(
-                folder,
-                job,
-                kind="checkpoint",
-                parent={"name": parent["name"], "digest": parent["digest"]},
-                format=audit(folder),
-                extra={"training": facts},
-            )
-
-    run(job, work)
+def change(step: StepInputs) -> dict[str, Any]:
+    """Distill."""
+    facts = distill_checkpoint(
+        step.parent,
+        step.data,
+        step.others["teacher"],
+        step.output,
+        step.config,
+        step.resume,
+        step.threads,
+    )
+    return {"training": facts}
 
 
 if __name__ == "__main__":
-    main()
+    run_step(__doc__, change, others={"teacher": "folder of the teacher stage"})

@@ -1,44 +1,18 @@
 """Train a checkpoint on text, by adapters or as a whole, to win back what was lost."""
 
-import argparse
-from pathlib import Path
+from typing import Any
 
-from drawplate.artifacts.audit import audit, compare_tokenizer
-from drawplate.artifacts.files import finished_folder
-from drawplate.artifacts.manifest import intact_manifest
-from drawplate.build.job import Job, finish_artifact, run
+from drawplate.build.step import StepInputs, run_step
 from drawplate.recover.step import recover_checkpoint
 
 
-def main() -> None:
-    """Read the arguments and run the job."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the job, JSON")
-    parser.add_argument("--parent", type=Path, required=True, help="float checkpoint folder")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data stage")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    arguments = parser.parse_args()
-    job = Job.read(arguments.config)
-
-    def work() -> None:
-        parent = intact_manifest(arguments.parent)
-        resume = arguments.output.with_name(f".{arguments.output.name}.{job.digest[:16]}.resume")
-        with finished_folder(arguments.output, keep=("engines",)) as folder:
-            facts = recover_checkpoint(
-                arguments.parent, arguments.data, folder, job.config, resume, job.threads
-            )
-            compare_tokenizer(arguments.parent, folder)
-            finish_artifact(
-                folder,
-                job,
-                kind="checkpoint",
-                parent={"name": parent["name"], "digest": parent["digest"]},
-                format=audit(folder),
-                extra={"training": facts},
-            )
-
-    run(job, work)
+def change(step: StepInputs) -> dict[str, Any]:
+    """Recover."""
+    facts = recover_checkpoint(
+        step.parent, step.data, step.output, step.config, step.resume, step.threads
+    )
+    return {"training": facts}
 
 
 if __name__ == "__main__":
-    main()
+    run_step(__doc__, change)
