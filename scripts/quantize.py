@@ -8,10 +8,10 @@ from drawplate.quantize.step import quantize_checkpoint
 
 def change(step: StepInputs) -> dict[str, Any]:
     """Quantize."""
-    bits = quantize_checkpoint(
+    forms = quantize_checkpoint(
         step.parent, step.data, step.output, step.config, step.resume, step.threads
     )
-    return {"bits_by_unit": bits}
+    return {"form_by_unit": forms}
 
 
 if __name__ == "__main__":

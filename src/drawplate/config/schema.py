@@ -226,21 +226,30 @@ def _check_format(
 ) -> None:
     if step["kind"] != "quantize":
         return
-    widths, group = set(step_bit_widths(step)), step["group_size"]
+    widths, groups = set(step_bit_widths(step)), step_group_sizes(step)
     if not widths <= set(settings.holds.bit_widths):
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} makes "
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
             f"it holds {', '.join(f'int{b}' for b in settings.holds.bit_widths) or 'float only'}",
         )
-    if settings.holds.group_sizes and group not in settings.holds.group_sizes:
+    odd = sorted(set(groups) - set(settings.holds.group_sizes))
+    if settings.holds.group_sizes and odd:
         raise DrawplateError(
-            f"engine {engine} cannot hold recipe {recipe}: step {label} has groups of {group}",
+            f"engine {engine} cannot hold recipe {recipe}: step {label} has groups of {odd[0]}",
             f"it holds groups of {', '.join(map(str, settings.holds.group_sizes))}",
         )
 
 
 def step_bit_widths(step: dict[str, Any]) -> list[int]:
     """Bit widths of the weights that a quantize step makes."""
-    widths = {step["bits"], step["head_bits"]} - {16}
-    return sorted(widths | {8}) if step["eight_bit_share"] else sorted(widths)
+    if step["bits_per_weight"] is not None:
+        return sorted({int(form.split("/")[0]) for form in step["candidates"]})
+    return sorted({step["bits"], step["head_bits"]} - {16})
+
+
+def step_group_sizes(step: dict[str, Any]) -> list[int]:
+    """Group sizes of the weights that a quantize step makes."""
+    if step["bits_per_weight"] is not None:
+        return sorted({int(form.split("/")[1]) for form in step["candidates"]})
+    return [step["group_size"]]

@@ -7,18 +7,27 @@ from pydantic import Field, model_validator
 from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+CANDIDATES = ("4/64", "4/32", "8/32")
+StoredForm = Annotated[
+    str,
+    matching(
+        r"[48]/(16|32|64|128|256)",
+        "write bits and group size, for example 4/32: 4 or 8 bits, groups of 16 to 256",
+    ),
+]
 
 
 class QuantizeStep(Section):
     """Weight-only quantization; see `conf/quantize/` and `quantize.options.QuantizeOptions`."""
 
     kind: Literal["quantize"]
-    method: Literal["gptq", "rtn"]
+    method: Literal["gptq", "rtn", "hqq"]
     bits: Literal[4, 8]
     head_bits: Literal[4, 8, 16]
     group_size: Annotated[int, Field(ge=16, le=10**9, multiple_of=16)]
     symmetric: bool
-    eight_bit_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    bits_per_weight: Annotated[float, Field(gt=0, le=32)] | None = None
+    candidates: Annotated[list[StoredForm], Field(min_length=1)] = Field([*CANDIDATES])
     shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.4
     windows: Count = 32
     window_tokens: Count = 512
@@ -26,8 +35,21 @@ class QuantizeStep(Section):
 
     @model_validator(mode="after")
     def _calibrated(self) -> "QuantizeStep":
-        if self.method == "rtn" and self.eight_bit_share and self.bits == 4:
-            raise ValueError("eight_bit_share needs sensitivities: write method: gptq, or 0.0")
+        if self.bits_per_weight is not None and self.method != "gptq":
+            raise ValueError("bits_per_weight needs sensitivities: write method: gptq, or null")
+        if self.method == "hqq" and self.symmetric:
+            raise ValueError("method hqq moves zero points: write symmetric: false")
+        if len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("candidates names a form twice")
+        least = min(
+            int(bits) + (16 if self.symmetric else 24) / int(group_size)
+            for bits, group_size in (form.split("/") for form in self.candidates)
+        )
+        if self.bits_per_weight is not None and self.bits_per_weight < least:
+            raise ValueError(
+                f"bits_per_weight {self.bits_per_weight} is less than the smallest candidate "
+                f"takes with its scales: write {least} or more"
+            )
         return self
 
 

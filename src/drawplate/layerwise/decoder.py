@@ -56,8 +56,8 @@ class Decoder:
         return layer.eval().requires_grad_(False)
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Hidden states [..., hidden] that enter the first layer."""
-        return nn.functional.embedding(token_ids, self._embedding().to(torch.float32))
+        """Hidden states [..., hidden] that enter the first layer, float32."""
+        return nn.functional.embedding(token_ids, self._embedding()).to(torch.float32)
 
     def final_norm(self) -> nn.Module:
         """The norm between the last layer and the head."""
@@ -67,10 +67,9 @@ class Decoder:
         return norm.requires_grad_(False)
 
     def head_weight(self) -> Tensor:
-        """The output head as float32 [vocabulary, hidden], the embedding if they are tied."""
+        """The output head as stored, [vocabulary, hidden]; the embedding if they are tied."""
         tied = "lm_head.weight" not in self.tensors
-        weight = self._embedding() if tied else self.tensors["lm_head.weight"]
-        return weight.to(torch.float32)
+        return self._embedding() if tied else self.tensors["lm_head.weight"]
 
     def positions(self, tokens: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the rotary embedding, each [1, tokens, head dimension]."""

@@ -82,13 +82,17 @@ def inverse_factor(hessian: Tensor, shrinkage: float, damping: float = 0.01) -> 
             to 1 (columns do not make up for each other).
         damping: Share of the mean of the diagonal that is added to the diagonal.
     """
-    shrunk = hessian.to(torch.float64) * (1 - shrinkage)
-    shrunk.diagonal().add_(shrinkage * hessian.diagonal())
-    shrunk.diagonal().add_(damping * hessian.diagonal().mean().clamp(min=1e-12))
-    # H = R R^T with R upper triangular, so U is the inverse of R, and H^-1 is never formed.
-    upper = torch.linalg.cholesky(shrunk.flip(0, 1)).flip(0, 1)
-    identity = torch.eye(len(upper), dtype=torch.float64)
-    return torch.linalg.solve_triangular(upper, identity, upper=True).to(torch.float32)
+    # Two float64 matrices at most at a time: the widest layers' are half a gigabyte each.
+    shrunk = hessian.flip(0, 1).to(torch.float64).mul_(1 - shrinkage)
+    diagonal = hessian.diagonal().flip(0)
+    shrunk.diagonal().add_(shrinkage * diagonal)
+    shrunk.diagonal().add_(damping * diagonal.mean().clamp(min=1e-12))
+    # H = R R^T with R upper triangular, so U is the inverse of R, and H^-1 is never formed. Seen
+    # from the last row and column, R is the lower triangle L of Cholesky's factorization.
+    lower = torch.linalg.cholesky(shrunk, out=shrunk)
+    inverse = torch.eye(len(lower), dtype=torch.float64)
+    torch.linalg.solve_triangular(lower, inverse, upper=False, out=inverse)
+    return inverse.to(torch.float32).flip(0, 1)
 
 
 def output_error(weight: Tensor, quantized: QuantizedTensor, hessian: Tensor) -> float:

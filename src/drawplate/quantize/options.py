@@ -3,36 +3,47 @@
 import dataclasses
 from typing import Any, Literal
 
+from drawplate.quantize.allot import Form, parse_form
+
+CANDIDATES = ("4/64", "4/32", "8/32")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizeOptions:
     """One quantize step's config.
 
     Attributes:
-        method: `gptq` (calibrated, for Llama-architecture decoders) or `rtn` (round to nearest,
-            data-free, for every model).
+        method: `gptq` (calibrated, for Llama-architecture decoders), `rtn` (round to nearest,
+            data-free, for every model) or `hqq` (data-free, for every model).
         bits: Bits of the linear layers.
         head_bits: Bits of the output head; 16 leaves it a float16 matrix.
         group_size: Columns that share a scale.
         symmetric: Whether zero points are the middle of the grid.
-        eight_bit_share: Share of the weights (head included) that may keep 8 bits when `bits` is
-            4: the parts that calibration finds most sensitive.
+        bits_per_weight: Budget of stored bits a weight, scales and zero points included, over
+            all that is quantized; None gives every unit `bits` and `group_size`.
+        candidates: Under a budget, what a unit may be stored as, `bits/group_size` each.
         shrinkage: Share by which GPTQ's curvature is pulled towards its diagonal.
         windows: Calibration windows.
         window_tokens: Tokens of one calibration window.
         seed: Of the labels drawn when sensitivity is measured.
     """
 
-    method: Literal["gptq", "rtn"] = "gptq"
+    method: Literal["gptq", "rtn", "hqq"] = "gptq"
     bits: Literal[4, 8] = 4
     head_bits: Literal[4, 8, 16] = 4
     group_size: int = 32
     symmetric: bool = False
-    eight_bit_share: float = 0.15
+    bits_per_weight: float | None = None
+    candidates: list[str] = dataclasses.field(default_factory=lambda: list(CANDIDATES))
     shrinkage: float = 0.4
     windows: int = 32
     window_tokens: int = 512
     seed: int = 0
+
+    @property
+    def forms(self) -> list[Form]:
+        """What a unit may be stored as under a budget."""
+        return [parse_form(text) for text in self.candidates]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "QuantizeOptions":

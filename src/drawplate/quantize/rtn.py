@@ -1,4 +1,4 @@
-"""Round every linear layer of any model to the nearest point of its grid, without data."""
+"""Quantize every linear layer of any model without data: by rounding to nearest, or by HQQ."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from drawplate.checkpoint.quantized import Entry, read_float, write_quantized
+from drawplate.checkpoint.tensors import QuantizedTensor
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.decoder import open_skeleton
 from drawplate.progress import progress
@@ -44,10 +45,7 @@ def quantize_rtn_checkpoint(parent: Path, output: Path, options: QuantizeOptions
             name = full.removesuffix(".weight")
             if name in linear and name != HEAD and full != name and not name.startswith(UNREAD):
                 check_group_size(value.shape[1], options.group_size, name)
-                yield (
-                    name,
-                    round_to_nearest(value, options.bits, options.group_size, options.symmetric),
-                )
+                yield name, _rounded(value, options.bits, options)
             elif name in embeddings:
                 yield full, value.to(torch.float16)
             elif name != HEAD:
@@ -65,8 +63,13 @@ def head_entry(weight: Tensor, options: QuantizeOptions) -> Entry:
     if options.head_bits == 16:
         return f"{HEAD}.weight", weight.to(torch.float16)
     check_group_size(weight.shape[1], options.group_size, HEAD)
-    rounded = round_to_nearest(weight, options.head_bits, options.group_size, options.symmetric)
-    return HEAD, rounded
+    return HEAD, _rounded(weight, options.head_bits, options)
+
+
+def _rounded(weight: Tensor, bits: int, options: QuantizeOptions) -> QuantizedTensor:
+    """By the method; 4 bits are worth a search for the grid, 8 bits are not."""
+    hqq, searched = options.method == "hqq", bits == 4
+    return round_to_nearest(weight, bits, options.group_size, options.symmetric, searched, hqq)
 
 
 def _name_of(model: nn.Module, wanted: nn.Module) -> str:

@@ -20,7 +20,7 @@ def quantize_checkpoint(
     config: dict[str, Any],
     resume_folder: Path,
     threads: int,
-) -> dict[str, int]:
+) -> dict[str, str]:
     """Quantize a checkpoint as a step's config says.
 
     Args:
@@ -32,7 +32,7 @@ def quantize_checkpoint(
         threads: Threads the work may use.
 
     Returns:
-        Bits by unit where units were allotted bits, else nothing.
+        The form of each unit where there are units, see `allot.Form`, else nothing.
 
     Raises:
         DrawplateError: If the parent is quantized already, or does not fit the method or the
@@ -43,7 +43,7 @@ def quantize_checkpoint(
         raise DrawplateError(
             f"{parent} is quantized already", "put one quantize step in a recipe, the last one"
         )
-    if options.method == "rtn":
+    if options.method != "gptq":
         quantize_rtn_checkpoint(parent, output, options)
         return {}
     windows = read_windows(

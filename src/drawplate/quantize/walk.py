@@ -15,9 +15,10 @@ from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import QuantizedTensor
 from drawplate.layerwise.decoder import UNITS, Decoder, check_walk, open_decoder, walk_layer
+from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import Workers, workers
 from drawplate.progress import progress
-from drawplate.quantize.allot import allot_bits
+from drawplate.quantize.allot import Form, allot_forms, parse_form
 from drawplate.quantize.gptq import inverse_factor, quantize_gptq
 from drawplate.quantize.grid import check_group_size
 from drawplate.quantize.options import QuantizeOptions
@@ -29,7 +30,7 @@ WINDOWS_AT_ONCE = 4
 SENSITIVITY_WINDOWS = 4
 BAND_ROWS = 256
 """Rows quantized together. Fixed, so that results do not depend on the number of threads."""
-BITS_FILE = "bits.json"
+FORMS_FILE = "forms.json"
 
 
 def quantize_gptq_checkpoint(
@@ -39,7 +40,7 @@ def quantize_gptq_checkpoint(
     windows: Tensor,
     resume_folder: Path,
     threads: int,
-) -> dict[str, int]:
+) -> dict[str, str]:
     """Quantize a Llama-architecture decoder on calibration windows.
 
     Args:
@@ -52,46 +53,48 @@ def quantize_gptq_checkpoint(
         threads: Layers are computed on so many threads; the result does not depend on it.
 
     Returns:
-        Bits by unit.
+        The form of each unit and the head, for example `4/32`, see `allot.Form`.
 
     Raises:
         DrawplateError: If the architecture is another one or the group size does not fit.
     """
     decoder = open_decoder(parent)
+    budgeted = options.bits_per_weight is not None
+    sizes = {form.group_size for form in options.forms} if budgeted else {options.group_size}
     for module in (module for modules in UNITS.values() for module in modules):
         linear = decoder.skeleton.base_model.layers[0].get_submodule(module)
-        check_group_size(linear.in_features, options.group_size, module)
+        for group_size in sorted(sizes):
+            check_group_size(linear.in_features, group_size, module)
     with torch.no_grad(), workers(threads) as pool:
         check_walk(decoder, windows, pool)
-        bits = _bits_of_units(decoder, windows, options, resume_folder, pool)
-        _walk(decoder, windows, bits, options, resume_folder, pool)
+        forms = _forms_of_units(decoder, windows, options, resume_folder, pool)
+        _walk(decoder, windows, forms, options, resume_folder, pool)
         write_quantized(parent, output, _entries(decoder, options, resume_folder))
     shutil.rmtree(resume_folder)
-    return bits
+    return {name: str(form) for name, form in forms.items()}
 
 
-def _bits_of_units(
+def _forms_of_units(
     decoder: Decoder, windows: Tensor, options: QuantizeOptions, folder: Path, pool: Workers
-) -> dict[str, int]:
-    """4 or 8 for each unit, measured once and kept in the resume folder."""
+) -> dict[str, Form]:
+    """The form of each unit and the head; harms are measured once and kept in the resume folder."""
     names = [f"{decoder.prefix}{i}.{unit}" for i in range(decoder.layers) for unit in UNITS]
-    if options.bits == 8 or not options.eight_bit_share:
-        return dict.fromkeys(names, options.bits)
-    if (folder / BITS_FILE).exists():
-        kept: dict[str, int] = read_json(folder / BITS_FILE)
-        return kept
+    if options.bits_per_weight is None:
+        forms = dict.fromkeys(names, Form(options.bits, options.group_size))
+        return forms | {HEAD: Form(options.head_bits, options.group_size)}
+    if (folder / FORMS_FILE).exists():
+        return {name: parse_form(form) for name, form in read_json(folder / FORMS_FILE).items()}
     few = windows[:: max(len(windows) // SENSITIVITY_WINDOWS, 1)][:SENSITIVITY_WINDOWS]
-    units = measure_harm(decoder, few, options.group_size, options.symmetric, options.seed, pool)
-    weights_in_head = decoder.head_weight().numel()
-    bits = allot_bits(units, options.eight_bit_share, weights_in_head, options.head_bits)
-    write_json(folder / BITS_FILE, bits)
-    return bits
+    units = measure_harm(decoder, few, options.forms, options.symmetric, options.seed, folder, pool)
+    forms = allot_forms(units, options.bits_per_weight, options.symmetric)
+    write_json(folder / FORMS_FILE, {name: str(form) for name, form in forms.items()})
+    return forms
 
 
 def _walk(
     decoder: Decoder,
     windows: Tensor,
-    bits: Mapping[str, int],
+    forms: Mapping[str, Form],
     options: QuantizeOptions,
     folder: Path,
     pool: Workers,
@@ -105,49 +108,36 @@ def _walk(
         for unit, inputs in walk_layer(layer, hidden, positions, pool):
             if finished is None:
                 weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
-                hessian = _hessian(inputs, pool)
-                unit_bits = bits[f"{decoder.prefix}{index}.{unit}"]
-                fused = _quantize(weight, hessian, unit_bits, options, pool)
+                hessian = second_moment(inputs, pool)
+                form = forms[f"{decoder.prefix}{index}.{unit}"]
+                fused = _quantize(weight, hessian, form, options, pool)
                 sizes = [len(layer.get_submodule(m).weight) for m in UNITS[unit]]
                 done |= zip(UNITS[unit], _split(fused, sizes), strict=True)
             for module in UNITS[unit]:
                 layer.get_submodule(module).weight.copy_(done[module].dequantize())
         if finished is None:
             save_finished(folder, f"layer-{index:05d}", done)
-    if options.head_bits < 16 and load_finished(folder, HEAD) is None:
-        hessian = _hessian(pool.map(decoder.final_norm(), hidden), pool)
-        head = _quantize(decoder.head_weight(), hessian, options.head_bits, options, pool)
+    if forms[HEAD].bits < 16 and load_finished(folder, HEAD) is None:
+        hessian = second_moment(pool.map(decoder.final_norm(), hidden), pool)
+        head = _quantize(decoder.head_weight(), hessian, forms[HEAD], options, pool)
         save_finished(folder, HEAD, {HEAD: head})
 
 
-def _hessian(inputs: list[Tensor], pool: Workers) -> Tensor:
-    """Mean of `x x^T` over all tokens of all batches, float32 [features, features]."""
-
-    def outer(batch: Tensor) -> Tensor:
-        tokens = batch.flatten(0, -2)
-        return tokens.t() @ tokens
-
-    total = torch.zeros(inputs[0].shape[-1], inputs[0].shape[-1])
-    for part in pool.map(outer, inputs):
-        total += part
-    return total / sum(batch.shape[:-1].numel() for batch in inputs)
-
-
 def _quantize(
-    weight: Tensor, hessian: Tensor, bits: int, options: QuantizeOptions, pool: Workers
+    weight: Tensor, hessian: Tensor, form: Form, options: QuantizeOptions, pool: Workers
 ) -> QuantizedTensor:
     """One unit, in bands of rows side by side."""
     factor = inverse_factor(hessian, options.shrinkage)
     bands = pool.map(
-        lambda band: quantize_gptq(band, factor, bits, options.group_size, options.symmetric),
+        lambda band: quantize_gptq(band, factor, form.bits, form.group_size, options.symmetric),
         weight.split(BAND_ROWS),
     )
     return QuantizedTensor(
         codes=torch.cat([band.codes for band in bands]),
         scales=torch.cat([band.scales for band in bands]),
         zero_points=torch.cat([band.zero_points for band in bands]),
-        bits=bits,
-        group_size=options.group_size,
+        bits=form.bits,
+        group_size=form.group_size,
     )
 
 

@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_or_trained_is_refused(base, text_data, teacher, tm
     with pytest.raises(DrawplateError, match="is an encoder: leave the distill step out"):
         distill(tmp_path / "bert", text_data, teacher[0], tmp_path / "a")
     (tmp_path / "int8").mkdir()
-    rtn = {"method": "rtn", "bits": 8, "head_bits": 8, "eight_bit_share": 0.0}
+    rtn = {"method": "rtn", "bits": 8, "head_bits": 8, "bits_per_weight": None}
     quantize_checkpoint(base, text_data, tmp_path / "int8", rtn, tmp_path / "r", threads=1)
     with pytest.raises(DrawplateError, match="put the distill step before the quantize step"):
         distill(tmp_path / "int8", text_data, teacher[0], tmp_path / "b")

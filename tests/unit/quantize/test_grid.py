@@ -77,3 +77,17 @@ def test_group_size_that_does_not_divide_is_refused_with_the_sizes_that_do():
     with pytest.raises(DrawplateError, match=r"choose one of 16, 32, 64$") as failure:
         check_group_size(576, 128, "q_proj")
     assert "576 columns of q_proj" in failure.value.what
+
+
+def test_half_quadratic_grid_lets_outliers_go_where_minmax_does_not():
+    generator = torch.Generator().manual_seed(5)
+    groups = torch.randn(200, 32, generator=generator)
+    groups[:, 0] += 6.0
+    mean_errors = []
+    for half_quadratic in (False, True):
+        rounded = round_to_nearest(groups, 4, 32, False, half_quadratic=half_quadratic)
+        mean_errors.append((rounded.dequantize() - groups).abs().pow(0.7).mean())
+        zeros = rounded.zero_points
+        assert zeros.dtype == torch.uint8
+        assert int(zeros.max()) <= 15
+    assert mean_errors[1] < mean_errors[0]
