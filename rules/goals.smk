@@ -3,7 +3,7 @@
 
 rule checkpoints:
     input:
-        stamps("base", "prune", "distill", "recover", "quantize"),
+        stamps("base", "prune", "rotate", "distill", "recover", "quantize"),
 
 
 rule engines:

@@ -22,6 +22,7 @@ COSTS = {
     "data": (0.0, 0.0, 0.0, 0.3),
     "base": (2.0, 1.4, 1.0, 0.3),
     "prune": (1.5, 0.9, 10.0, 0.3),
+    "rotate": (1.0, 1.2, 1.0, 0.3),
     "teacher": (2.0, 0.3, 15.0, 0.3),
     "distill": (4.5, 3.0, 120.0, 0.5),  # weights, gradients and two moments of AdamW
     "recover": (4.5, 3.0, 120.0, 0.5),

@@ -39,6 +39,7 @@ STAGES = {
         "quantize", ("torch", "transformers", "compressed-tensors", "safetensors"), artifact=True
     ),
     "prune": Stage("prune", ("torch", "transformers", "safetensors"), artifact=True),
+    "rotate": Stage("rotate", ("torch", "transformers", "safetensors"), artifact=True),
     "teacher": Stage("teacher", ("torch", "transformers", "safetensors")),
     "distill": Stage(
         "distill", ("torch", "transformers", "accelerate", "safetensors"), artifact=True

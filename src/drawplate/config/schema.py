@@ -51,6 +51,7 @@ class Configuration(Section):
     variants: list[str] | None = None
     quantize: dict[str, Any] = Field({})
     prune: dict[str, Any] = Field({})
+    rotate: dict[str, Any] = Field({})
     distill: dict[str, Any] = Field({})
     recover: dict[str, Any] = Field({})
     evaluate: Evaluate

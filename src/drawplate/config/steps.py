@@ -72,6 +72,13 @@ class PruneStep(Section):
         return self
 
 
+class RotateStep(Section):
+    """The same function in another basis; see `conf/rotate/` and `rotate.basis`."""
+
+    kind: Literal["rotate"]
+    seed: Seed
+
+
 class TrainingStep(Section):
     """What both kinds of training are told; see `training.options.TrainingOptions`."""
 
@@ -112,9 +119,12 @@ class RecoverStep(TrainingStep):
     alpha: Count
 
 
-Step = Annotated[QuantizeStep | PruneStep | DistillStep | RecoverStep, Field(discriminator="kind")]
+Step = Annotated[
+    QuantizeStep | PruneStep | RotateStep | DistillStep | RecoverStep,
+    Field(discriminator="kind"),
+]
 LONGEST_LINEAGE = 200  # it is one folder's name
-KINDS: tuple[str, ...] = ("quantize", "prune", "distill", "recover")
+KINDS: tuple[str, ...] = ("quantize", "prune", "rotate", "distill", "recover")
 
 
 def check_chain(name: str, steps: dict[str, dict[str, Any]]) -> None:

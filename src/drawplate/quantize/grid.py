@@ -107,40 +107,42 @@ def to_half_grid(scales: Tensor) -> Tensor:
 def half_quadratic_grid(
     groups: Tensor, bits: int, norm: float = 0.7, beta: float = 10.0, rounds: int = 20
 ) -> tuple[Tensor, Tensor]:
-    """The zero points that keep most weights near a grid point and let outliers go.
+    """The grid that keeps most weights near its points and lets outliers go.
 
-    Half-quadratic splitting with a sparsity-promoting norm of the error, scales fixed at the
-    min-max grid's (Badri and Shaji, "Half-quadratic quantization of large machine learning
-    models", 2023). Checkpoints store whole zero points, so each group keeps the whole ones that did
-    best by that norm; with fractions, as published, there is more to gain.
+    Half-quadratic splitting with a sparsity-promoting norm of the error (Badri and Shaji,
+    "Half-quadratic quantization of large machine learning models", 2023). As published it moves
+    zero points by fractions. Checkpoints store whole zero points, which such small moves never
+    change, so here the scale is what the quadratic half is solved for.
 
     Args:
         groups: float32 of shape [..., group_size].
         bits: 4 or 8.
         norm: Exponent p of the norm of the error, below 1.
-        beta: Weight of the quadratic term at the start; it grows by 1 % a round.
-        rounds: How often zero points are moved.
+        beta: Weight of the quadratic half at the start, for groups of unit range; it grows by 1 %
+            a round.
+        rounds: How often the scale is moved.
 
     Returns:
-        Scales and zero points, both float32 of shape [...].
+        Scales and zero points, both float32 of shape [...]; of all rounds the best by that norm.
     """
     scales, zero_points = minmax_grid(groups, bits, symmetric=False)
-    wide, zeros = scales.unsqueeze(-1), zero_points.unsqueeze(-1)
-    best = torch.full_like(zeros, torch.inf)
-    best_zeros = zeros
+    # Both halves are weighed for errors as shares of the range, whatever the weights' unit.
+    unit = scales.unsqueeze(-1) * (2**bits - 1)
+    best_scales, best = scales, torch.full_like(scales, torch.inf)
     for _ in range(rounds):
-        whole = zeros.round().clamp(0, 2**bits - 1)
-        cost = (groups - (round_to_grid(groups, wide, whole, bits) - whole) * wide).abs_()
-        cost = cost.pow_(norm).sum(-1, keepdim=True)
-        best_zeros = torch.where(cost < best, whole, best_zeros)
-        best = torch.minimum(cost, best)
-        codes = round_to_grid(groups, wide, zeros, bits)
-        error = groups - (codes - zeros) * wide
+        codes = round_to_grid(groups, scales.unsqueeze(-1), zero_points.unsqueeze(-1), bits)
+        centred = codes - zero_points.unsqueeze(-1)
+        error = (groups - centred * scales.unsqueeze(-1)) / unit
         size = error.abs()
+        cost = size.pow(norm).sum(-1)
+        best_scales = torch.where(cost < best, scales, best_scales)
+        best = torch.minimum(cost, best)
         kept = (size - norm / beta * size.clamp(min=1e-12).pow(norm - 1)).clamp_(min=0)
-        zeros = (codes - (groups - error.sign() * kept) / wide).mean(-1, keepdim=True)
+        near = groups - error.sign() * kept * unit
+        solved = (centred * near).sum(-1) / centred.square().sum(-1).clamp(min=1)
+        scales = to_half_grid(torch.where(solved > 0, solved, scales))
         beta *= 1.01
-    return scales, best_zeros.squeeze(-1)
+    return best_scales, zero_points
 
 
 def round_to_nearest(

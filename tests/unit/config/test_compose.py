@@ -82,7 +82,7 @@ MISTAKES = {
     ),
     "unknown kind of step": (
         {"overrides": ["+recipes.int4.steps.more={kind: squeeze}"]},
-        r"recipes.int4.steps.more.kind is 'squeeze': choose one of quantize, prune, distill",
+        r"recipes.int4.steps.more.kind is 'squeeze': choose one of quantize, prune, rotate",
     ),
     "a step after quantization": (
         {"overrides": ["+prune@recipes.int4.steps.w75=width"]},

@@ -1,0 +1,25 @@
+rule rotate:
+    input:
+        unpack(parents),
+    output:
+        stamp="artifacts/{model}/{lineage}/{key}.key",
+    log:
+        "logs/rotate/{model}.{lineage}.{key}.log",
+    benchmark:
+        "benchmarks/rotate/{model}.{lineage}.{key}.jsonl"
+    wildcard_constraints:
+        lineage=names("rotate"),
+    threads: EVERY_CORE
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        job=job_file,
+        output=output_folder,
+        parent=folder_of("parent"),
+        data=folder_of("data"),
+    message:
+        "Rotate {wildcards.lineage}"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/rotate.py --config {params.job}"
+        " --parent {params.parent} --data {params.data} --output {params.output} 2>&1 | tee {log}"

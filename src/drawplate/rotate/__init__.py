@@ -1,0 +1,1 @@
+"""The same model in another basis, where weights are spread more evenly."""
