@@ -16,7 +16,7 @@ from drawplate.checkpoint.lazy import LazyMapping
 from drawplate.errors import DrawplateError
 
 INDEX = "model.safetensors.index.json"
-SHARD_BYTES = 4 * 10**9
+SHARD_BYTES = 10**9  # one shard is held in memory while it fills
 REWRITTEN = ("config.json", MANIFEST, INDEX)
 
 

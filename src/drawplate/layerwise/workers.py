@@ -6,12 +6,15 @@ is computed by one thread, results are the same bits whatever the number of work
 """
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
+M_MMAP_THRESHOLD = -3  # of malloc.h
+LARGE_BLOCK_BYTES = 2**20
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
@@ -35,6 +38,7 @@ class Workers:
 @contextlib.contextmanager
 def workers(threads: int) -> Iterator[Workers]:
     """Start a pool; PyTorch's own number of threads is one until the pool is closed."""
+    _return_large_blocks()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -42,3 +46,14 @@ def workers(threads: int) -> Iterator[Workers]:
             yield Workers(pool)
     finally:
         torch.set_num_threads(before)
+
+
+def _return_large_blocks() -> None:
+    """Let what a layer needed go back to the system when the layer is done.
+
+    The C library raises its threshold for blocks of their own to the largest block that was ever
+    freed, up to 32 MiB. Tensors below it then share a heap that a few long-lived small blocks keep
+    from shrinking, so that a walk would grow with every layer. A threshold that is set stays.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to set
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
