@@ -1,5 +1,6 @@
 """Repositories of a Hugging Face hub, or of anything that speaks its HTTP interface."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,31 @@ from typing import Any
 from drawplate.errors import DrawplateError
 from drawplate.sources.packages import NoNetworkError
 from drawplate.sources.weights import wanted_files
+
+
+def read_config(source: dict[str, Any]) -> dict[str, Any] | None:
+    """Entries of the config.json of a model on a hub, for a plan; None if it cannot be had now.
+
+    It is a few hundred bytes, kept in the hub library's own cache.
+
+    Args:
+        source: A hub source.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+
+    try:
+        path = hf_hub_download(
+            source["repo"],
+            "config.json",
+            revision=source["revision"],
+            endpoint=os.environ.get("HF_ENDPOINT"),
+            etag_timeout=5,
+        )
+        config = json.loads(Path(path).read_text())
+    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def download(source: dict[str, Any], out: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.tiny import write_model
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from drawplate.artifacts.audit import audit, compare_tokenizer
@@ -14,7 +15,6 @@ from drawplate.artifacts.truth import check_truth
 from drawplate.errors import DrawplateError
 from drawplate.prune.step import prune_checkpoint
 from drawplate.quantize.step import quantize_checkpoint
-from tests.tiny import write_model
 
 QUANTIZE = {
     "method": "rtn",
