@@ -87,7 +87,7 @@ class Stored:
             for name in self._shards
             if name not in inside
         }
-        return forms | {f"{module}weight": self._packed_form(module) for module in packed}
+        return forms | {f"{module}weight": self._packed_form(module) for module in sorted(packed)}
 
     def rows(self, name: str, start: int, end: int) -> "Tensor | None":
         """Rows of a matrix as float32; None if it is stored in a form that is not known here."""

@@ -20,8 +20,14 @@ from drawplate.progress import progress
 from drawplate.quantize.allot import allot_bits
 from drawplate.quantize.gptq import inverse_factor, quantize_gptq
 from drawplate.quantize.grid import check_group_size
+from drawplate.quantize.losses import Measured, squared_outputs
 from drawplate.quantize.options import QuantizeOptions
-from drawplate.quantize.resume import load_finished, save_finished
+from drawplate.quantize.resume import (
+    load_finished,
+    load_measured,
+    save_finished,
+    save_measured,
+)
 from drawplate.quantize.rtn import HEAD, head_entry
 from drawplate.quantize.sensitivity import measure_harm
 
@@ -30,6 +36,7 @@ SENSITIVITY_WINDOWS = 4
 BAND_ROWS = 256
 """Rows quantized together. Fixed, so that results do not depend on the number of threads."""
 BITS_FILE = "bits.json"
+HARM_FILE = "harm.json"
 
 
 def quantize_gptq_checkpoint(
@@ -39,7 +46,7 @@ def quantize_gptq_checkpoint(
     windows: Tensor,
     resume_folder: Path,
     threads: int,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], Measured]:
     """Quantize a Llama-architecture decoder on calibration windows.
 
     Args:
@@ -52,7 +59,7 @@ def quantize_gptq_checkpoint(
         threads: Layers are computed on so many threads; the result does not depend on it.
 
     Returns:
-        Bits by unit.
+        Bits by unit; and by unit what was measured of it, see `losses.Measured`.
 
     Raises:
         DrawplateError: If the architecture is another one or the group size does not fit.
@@ -66,8 +73,9 @@ def quantize_gptq_checkpoint(
         bits = _bits_of_units(decoder, windows, options, resume_folder, pool)
         _walk(decoder, windows, bits, options, resume_folder, pool)
         write_quantized(parent, output, _entries(decoder, options, resume_folder))
+    measured = _measured(bits, resume_folder)
     shutil.rmtree(resume_folder)
-    return bits
+    return bits, measured
 
 
 def _bits_of_units(
@@ -82,6 +90,7 @@ def _bits_of_units(
         return kept
     few = windows[:: max(len(windows) // SENSITIVITY_WINDOWS, 1)][:SENSITIVITY_WINDOWS]
     units = measure_harm(decoder, few, options.group_size, options.symmetric, options.seed, pool)
+    write_json(folder / HARM_FILE, {unit.name: unit.harm for unit in units})
     weights_in_head = decoder.head_weight().numel()
     bits = allot_bits(units, options.eight_bit_share, weights_in_head, options.head_bits)
     write_json(folder / BITS_FILE, bits)
@@ -102,21 +111,27 @@ def _walk(
     for index in progress(range(decoder.layers), "quantize", unit="layers"):
         finished = load_finished(folder, f"layer-{index:05d}")
         layer, done = decoder.layer(index), dict(finished or {})
+        errors: dict[str, dict[str, float]] = {}
         for unit, inputs in walk_layer(layer, hidden, positions, pool):
             if finished is None:
                 weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
                 hessian = _hessian(inputs, pool)
-                unit_bits = bits[f"{decoder.prefix}{index}.{unit}"]
-                fused = _quantize(weight, hessian, unit_bits, options, pool)
+                name = f"{decoder.prefix}{index}.{unit}"
+                fused = _quantize(weight, hessian, bits[name], options, pool)
+                errors[name] = {"output_error": _output_error(weight, fused, hessian, pool)}
                 sizes = [len(layer.get_submodule(m).weight) for m in UNITS[unit]]
                 done |= zip(UNITS[unit], _split(fused, sizes), strict=True)
             for module in UNITS[unit]:
                 layer.get_submodule(module).weight.copy_(done[module].dequantize())
         if finished is None:
+            save_measured(folder, f"layer-{index:05d}", errors)
             save_finished(folder, f"layer-{index:05d}", done)
     if options.head_bits < 16 and load_finished(folder, HEAD) is None:
         hessian = _hessian(pool.map(decoder.final_norm(), hidden), pool)
-        head = _quantize(decoder.head_weight(), hessian, options.head_bits, options, pool)
+        weight = decoder.head_weight()
+        head = _quantize(weight, hessian, options.head_bits, options, pool)
+        error = _output_error(weight, head, hessian, pool)
+        save_measured(folder, HEAD, {HEAD: {"output_error": error}})
         save_finished(folder, HEAD, {HEAD: head})
 
 
@@ -149,6 +164,31 @@ def _quantize(
         bits=bits,
         group_size=options.group_size,
     )
+
+
+def _output_error(weight: Tensor, fused: QuantizedTensor, hessian: Tensor, pool: Workers) -> float:
+    """Square of what changed in a unit's outputs, as a share of the square of the outputs."""
+
+    def squares(band: tuple[Tensor, QuantizedTensor]) -> tuple[float, float]:
+        before, after = band[0], band[1].dequantize()
+        return squared_outputs(before - after, hessian), squared_outputs(before, hessian)
+
+    bands = weight.split(BAND_ROWS)
+    changed, total = zip(
+        *pool.map(squares, zip(bands, _split(fused, [len(b) for b in bands]), strict=True)),
+        strict=True,
+    )
+    return sum(changed) / sum(total) if any(total) else 0.0
+
+
+def _measured(bits: Mapping[str, int], folder: Path) -> Measured:
+    """What the walk measured of every unit, and its harm where it was given the 4 bits of it."""
+    harms = read_json(folder / HARM_FILE) if (folder / HARM_FILE).exists() else {}
+    measured: dict[str, dict[str, float]] = load_measured(folder)
+    for unit, harm in harms.items():
+        if bits[unit] == 4:
+            measured[unit]["harm_nats"] = harm
+    return measured
 
 
 def _split(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:
