@@ -126,7 +126,7 @@ def _rewrite(work: Work) -> Cost:
         memory_bytes=TORCH_BYTES + work.model.stored_bytes + held + 4 * largest,
         mapped_bytes=work.model.stored_bytes,
         result_bytes=_with_companions(work.result),
-        elements=20 * work.model.sizes.parameters,
+        elements=8 * work.model.sizes.parameters,
         seconds=3,
     )
 
@@ -338,7 +338,7 @@ COSTS: dict[str, Callable[[Work], Cost]] = {
     "benchmark": _benchmark,
     "data": lambda work: Cost(result_bytes=5e6, scratch_bytes=50e6, seconds=6),
     "machine": lambda work: Cost(memory_bytes=0.57e9, seconds=2),
-    "gate": lambda work: Cost(seconds=1),
+    "gate": lambda work: Cost(memory_bytes=0.07e9, seconds=1),
     "track": lambda work: Cost(memory_bytes=0.25e9, result_bytes=5e6, seconds=4),
     "report": lambda work: Cost(memory_bytes=0.2e9, result_bytes=5e6, seconds=4),
 }
