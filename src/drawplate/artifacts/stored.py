@@ -114,6 +114,11 @@ class Stored:
         tensor: Tensor = self._shards[name].get_tensor(name)
         return tensor
 
+    def part(self, name: str, start: int, end: int) -> "Tensor":
+        """Entries of a tensor's first dimension as they are stored; a scalar whole."""
+        part: Tensor = self._slice(name)[start:end] if self._slice(name).get_shape() else None
+        return self.whole(name) if part is None else part
+
     def _slice(self, name: str) -> Any:
         return self._shards[name].get_slice(name)
 

@@ -10,7 +10,7 @@ from drawplate.artifacts.loads import sort_tensors
 from drawplate.artifacts.stored import Form, Stored
 from drawplate.errors import DrawplateError
 
-BAND_ROWS = 4096  # read at once, so that the largest embedding is never whole in memory
+BAND_ROWS = 1024  # read at once, so that the largest embedding is never whole in memory
 LEAST_COSINE = 0.5
 """Rounding and training keep a matrix's direction; two unrelated matrices have a cosine near 0."""
 PROBLEMS_SHOWN = 5
@@ -125,7 +125,13 @@ def _other_values(name: str, wanted: Wanted, before: Stored, after: Stored) -> s
     """How a weight's values differ from what may become of the parent's, if they do."""
     source = wanted.source or name
     if wanted.values == "same":
-        same = after.whole(name).equal(before.whole(source))
+        bands = range(0, wanted.shape[0] if wanted.shape else 1, BAND_ROWS)
+        same = all(
+            after.part(name, start, start + BAND_ROWS).equal(
+                before.part(source, start, start + BAND_ROWS)
+            )
+            for start in bands
+        )
         return "" if same else "differs from its parent's, which the step must not change"
     if wanted.values == "alike":
         cosine = _cosine(name, source, wanted.shape[0], before, after)

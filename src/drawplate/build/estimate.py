@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.manifest import MANIFEST
-from drawplate.build.costs import Cost, Work, cost
+from drawplate.build.costs import cost
 from drawplate.build.hardware import cores
 from drawplate.build.plan import Node, Plan, json_or_none
 from drawplate.build.shapes import Architecture, Model, after_step, architecture_of, guessed
+from drawplate.build.work import Cost, Work
 from drawplate.errors import DrawplateError
 
 GIB = 2**30

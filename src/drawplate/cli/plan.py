@@ -3,10 +3,10 @@
 import argparse
 import shutil
 
-from drawplate.build.costs import FLOPS_PER_CORE
 from drawplate.build.estimate import GIB, Need, disk_bytes, needs, obstacles
 from drawplate.build.hardware import require, usable_memory_bytes
 from drawplate.build.shapes import Architecture
+from drawplate.build.work import FLOPS_PER_CORE
 from drawplate.build.workflow import base_sizes, make_plan
 from drawplate.cli.experiment import add_experiment, chosen, root
 from drawplate.errors import DrawplateError

@@ -11,7 +11,7 @@ from torch import Tensor
 from drawplate.artifacts.stored import Form, Stored
 from drawplate.layerwise.decoder import UNITS
 
-BAND_ROWS = 4096  # read at once
+BAND_ROWS = 1024  # read at once
 Measured = Mapping[str, Mapping[str, float]]
 """By unit what only the walk can know: `output_error` and, where it was measured, `harm_nats`."""
 

@@ -9,10 +9,11 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from drawplate.build import workflow
-from drawplate.build.costs import Work, cost
+from drawplate.build.costs import cost
 from drawplate.build.estimate import disk_bytes, known_sizes, needs, obstacles, predictions
 from drawplate.build.hardware import usable_memory_bytes
 from drawplate.build.shapes import Model, after_step, architecture_of, guessed
+from drawplate.build.work import Work
 from drawplate.build.workflow import make_plan, open_plan
 from drawplate.cli.main import main
 
