@@ -1,6 +1,5 @@
 """Repositories of a Hugging Face hub, or of anything that speaks its HTTP interface."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,28 +9,31 @@ from drawplate.errors import DrawplateError
 from drawplate.sources.packages import NoNetworkError
 from drawplate.sources.weights import wanted_files
 
+PLAN_TIMEOUT_S = 5.0
+
 
 def read_config(source: dict[str, Any]) -> dict[str, Any] | None:
     """Entries of the config.json of a model on a hub, for a plan; None if it cannot be had now.
 
-    It is a few hundred bytes, kept in the hub library's own cache.
+    Asked once and without retries, since nobody waits for a plan as one waits for a download.
 
     Args:
         source: A hub source.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.utils import build_hf_headers
 
+    place = {"revision": source["revision"], "endpoint": os.environ.get("HF_ENDPOINT")}
     try:
-        path = hf_hub_download(
-            source["repo"],
-            "config.json",
-            revision=source["revision"],
-            endpoint=os.environ.get("HF_ENDPOINT"),
-            etag_timeout=5,
+        answer = get_session().get(
+            hf_hub_url(source["repo"], "config.json", **place),
+            headers=build_hf_headers(),
+            timeout=PLAN_TIMEOUT_S,
+            follow_redirects=True,
         )
-        config = json.loads(Path(path).read_text())
-    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OSError, ValueError):
+        config = answer.json() if answer.status_code == 200 else None
+    except (HTTPError, OSError, ValueError):
         return None
     return config if isinstance(config, dict) else None
 
