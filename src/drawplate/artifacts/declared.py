@@ -30,7 +30,7 @@ class Wanted:
     Attributes:
         shape: Of the weight itself.
         dtypes: Accepted dtypes, `float32` or `int4`.
-        group_size: Of a packed weight.
+        group_sizes: Accepted ones of a packed weight; none for a plain one.
         symmetric: Whether a packed weight must have no zero points; without them is always allowed,
             since a grid may turn out to be symmetric.
         values: `same` as its parent's in every bit, `alike` (of the same direction), or `any`.
@@ -40,7 +40,7 @@ class Wanted:
 
     shape: tuple[int, ...]
     dtypes: frozenset[str]
-    group_size: int | None = None
+    group_sizes: frozenset[int] = frozenset()
     symmetric: bool = True
     values: Literal["same", "alike", "any"] = "any"
     source: str | None = None
@@ -185,7 +185,7 @@ def _packed(form: Form, bits: set[int], config: dict[str, Any], **more: Any) -> 
     return Wanted(
         shape=form.shape,
         dtypes=frozenset(f"int{b}" for b in bits),
-        group_size=config["group_size"],
+        group_sizes=frozenset({config["group_size"]}),
         symmetric=config["symmetric"],
         values="alike",
         **more,
@@ -203,7 +203,7 @@ def _head(form: Form, source: str, config: dict[str, Any]) -> Wanted:
 
 def _label_dtypes(weights: Mapping[str, Wanted]) -> frozenset[str]:
     """What a label may call weights of these dtypes."""
-    integers = {d for w in weights.values() if w.group_size for d in w.dtypes}
+    integers = {d for w in weights.values() if w.group_sizes for d in w.dtypes}
     return frozenset(integers | ({"mixed int4/int8"} if len(integers) > 1 else set()))
 
 
@@ -213,11 +213,11 @@ def _most_bits_per_weight(weights: Mapping[str, Wanted], config: dict[str, Any])
     for wanted in weights.values():
         count = math.prod(wanted.shape)
         parameters += count
-        if wanted.group_size is None:
+        if not wanted.group_sizes:
             total += count * _width(max(wanted.dtypes, key=_width))
             continue
         shared = SCALE_BITS + (0 if wanted.symmetric else ZERO_POINT_BITS)
-        total += count * (min(map(_width, wanted.dtypes)) + shared / wanted.group_size)
+        total += count * (min(map(_width, wanted.dtypes)) + shared / min(wanted.group_sizes))
         total += SHAPE_BITS
         quantized += count
     # The share counts weights that may have 8 bits instead of 4, the head's included.

@@ -151,8 +151,8 @@ class Stored:
 
 
 def _unpack(words: "Tensor", bits: int) -> "Tensor":
-    """Unsigned integers out of 32-bit words, lowest bits first: [rows, words * 32 / bits]."""
+    """Unsigned integers out of 32-bit words, lowest bits first: [rows, words * (32 // bits)]."""
     import torch
 
-    shifts = torch.arange(0, WORD_BITS, bits, dtype=torch.int32)
+    shifts = torch.arange(WORD_BITS // bits, dtype=torch.int32) * bits
     return ((words.unsqueeze(-1) >> shifts) & (2**bits - 1)).flatten(1)

@@ -114,8 +114,9 @@ def _other_form(form: Form, wanted: Wanted) -> str:
         return f"has shape {list(form.shape)}, declared is {list(wanted.shape)}"
     if form.dtype not in wanted.dtypes:
         return f"is {form.dtype}, declared is {' or '.join(sorted(wanted.dtypes))}"
-    if form.group_size != wanted.group_size:
-        return f"has groups of {form.group_size}, declared are {wanted.group_size}"
+    if form.group_size is not None and form.group_size not in wanted.group_sizes:
+        accepted = " or ".join(map(str, sorted(wanted.group_sizes)))
+        return f"has groups of {form.group_size}, declared are {accepted}"
     if wanted.symmetric and not form.symmetric:
         return "has zero points, declared is a symmetric grid"
     return ""
