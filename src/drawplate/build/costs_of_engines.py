@@ -4,8 +4,9 @@ The factors were fitted to measured runs of the default builds; the tests hold t
 a factor of two.
 """
 
-from drawplate.build.work import TORCH_BYTES, Cost, Work, with_companions
+from drawplate.build.work import PLAIN_BYTES, TORCH_BYTES, Cost, Work, with_companions
 
+HARNESS_BYTES = 0.2e9  # lm-eval, and what it imports
 ROW_TOKENS = 60  # of a task's row with its choices, or of a sentence
 # Float copies of all weights that a compiler holds, of a float checkpoint and of a quantized one.
 COMPILE_COPIES = {"onnxruntime": (2.75, 4.2), "openvino": (1.6, 4.4), "transformers": (0.0, 0.0)}
@@ -32,7 +33,7 @@ def compile_engine(work: Work) -> Cost:
 def verify(work: Work) -> Cost:
     """The engine beside its parent in plain transformers."""
     beside, _ = ENGINE_COPIES.get(work.engine or "", OTHER_ENGINE)
-    logits = 0.0 if work.model.sizes.encoder else 0.3e9
+    logits = 0.0 if work.model.sizes.encoder else 6e3 * work.model.sizes.vocabulary
     parent = work.model.float_bytes + (0 if work.model.bits is None else work.model.stored_bytes)
     return Cost(
         memory_bytes=TORCH_BYTES + parent + beside * with_companions(work.model) + logits,
@@ -60,7 +61,7 @@ def evaluate(work: Work) -> Cost:
     rows = work.tasks * (config.get("task_rows") or 200)
     tokens = work.texts * windows * window + ROW_TOKENS * rows
     return Cost(
-        memory_bytes=TORCH_BYTES + reference + 6 * logits + engine,
+        memory_bytes=TORCH_BYTES + HARNESS_BYTES + reference + 6 * logits + engine,
         mapped_bytes=reference,
         flops=2.0 * work.model.matrix_parameters * tokens,
         elements=10.0 * work.texts * windows * window * sizes.vocabulary,
@@ -72,7 +73,7 @@ def benchmark(work: Work) -> Cost:
     """The engine and the one it is compared with in processes of their own; the larger one counts."""
     sizes, config = work.model.sizes, work.config
     _, alone = ENGINE_COPIES.get(work.engine or "", OTHER_ENGINE)
-    runtime = TORCH_BYTES if work.engine in ("transformers", "tensor_parallel") else 0.2e9
+    runtime = TORCH_BYTES if work.engine in ("transformers", "tensor_parallel") else PLAIN_BYTES
     compared = [work.model] + ([work.compared] if work.compared else [])
     largest = max(with_companions(m) for m in compared)
     batch, new = config.get("batch", 8), config.get("new_tokens", 64)
