@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 PACKED = ".weight_packed"
 QUANTIZED_PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
-TOKENIZER_FILES = ("tokenizer.json", "chat_template.jinja")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+)
+TOKENIZER_SETTINGS = (
+    "chat_template",
+    "add_bos_token",
+    "add_eos_token",
+    *(f"{kind}_token" for kind in ("bos", "eos", "pad", "unk", "sep", "cls", "mask")),
+)
+"""Entries of tokenizer_config.json that change what a model reads; the rest is bookkeeping."""
 PROBLEMS_SHOWN = 5
 
 
@@ -95,7 +108,8 @@ def compare_tokenizer(parent: Path, child: Path) -> None:
     """Check that tokenizer and chat template came through a step byte by byte.
 
     Raises:
-        DrawplateError: If one of the files differs, appeared or is gone; it names the file.
+        DrawplateError: If one of the files differs, appeared or is gone, or another template or
+            special token stands in tokenizer_config.json; it names the file.
     """
     for name in TOKENIZER_FILES:
         before, after = parent / name, child / name
@@ -105,6 +119,16 @@ def compare_tokenizer(parent: Path, child: Path) -> None:
         if before.exists() and sha256_file(before) != sha256_file(after):
             raise DrawplateError(
                 f"{after} differs from {before}", "a step must not change the tokenizer"
+            )
+    settings = [
+        read_json(path) if path.exists() else {}
+        for path in (parent / "tokenizer_config.json", child / "tokenizer_config.json")
+    ]
+    for entry in TOKENIZER_SETTINGS:
+        if settings[0].get(entry) != settings[1].get(entry):
+            raise DrawplateError(
+                f"{child}/tokenizer_config.json has another {entry} than {parent}",
+                "a step must not change the tokenizer",
             )
 
 

@@ -1,45 +1,42 @@
-"""What a build will need, told before it runs: memory, disk and minutes of each stage.
+"""What a build will need, told before it runs: memory, disk and minutes of every job.
 
-The figures are rules of thumb from the sizes of the model, or, where the stage ran before on
-this machine, what it took then; each row says which of the two it is.
+Computed from the sizes in the base's config.json, followed through the steps of each recipe (see
+`shapes` and `costs`); where a job of this very config ran before on this machine, memory and time
+are what it took then. Each row says which of the two it is.
 """
 
 import dataclasses
-import json
+import math
 from pathlib import Path
 from typing import Any
 
+from drawplate.artifacts.manifest import MANIFEST
+from drawplate.build.costs import cost
 from drawplate.build.hardware import cores
 from drawplate.build.plan import Node, Plan, json_or_none
+from drawplate.build.shapes import Architecture, Model, after_step, architecture_of, guessed
+from drawplate.build.work import Cost, Work
+from drawplate.errors import DrawplateError
 
 GIB = 2**30
-BYTES_PER_PARAMETER = 4  # base checkpoints are kept in float32
-RUNTIME_BYTES = 0.6 * GIB  # Python with PyTorch and an engine, nothing loaded
-# (copies of the float32 weights in memory, copies written to disk,
-#  core-minutes per 1e9 parameters, core-minutes at least)
-COSTS = {
-    "machine": (0.0, 0.0, 0.0, 0.3),
-    "data": (0.0, 0.0, 0.0, 0.3),
-    "base": (2.0, 1.4, 1.0, 0.3),
-    "prune": (1.5, 0.9, 10.0, 0.3),
-    "rotate": (1.0, 1.2, 1.0, 0.3),
-    "teacher": (2.0, 0.3, 15.0, 0.3),
-    "distill": (4.5, 3.0, 120.0, 0.5),  # weights, gradients and two moments of AdamW
-    "recover": (4.5, 3.0, 120.0, 0.5),
-    "quantize": (1.5, 0.6, 40.0, 0.3),
-    "compile": (4.0, 1.1, 6.0, 0.3),
-    "verify": (2.2, 0.0, 2.0, 0.3),
-    "evaluate": (2.2, 0.0, 10.0, 0.3),
-    "benchmark": (2.5, 0.0, 8.0, 0.5),
-    "gate": (0.0, 0.0, 0.0, 0.05),
-    "track": (0.0, 0.0, 0.0, 0.2),
-    "report": (0.0, 0.0, 0.0, 0.2),
-}
+NOT_KNOWN = "nothing: the base's sizes are not known before it is fetched"
 
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """What one job will need. `measured` tells a former run's figures from rules of thumb."""
+    """What one job will need.
+
+    Attributes:
+        stage: Of the job.
+        name: Of the job.
+        memory_bytes: Peak resident set.
+        disk_bytes: On disk while it runs: its result, and what it deletes at its end.
+        minutes: From start to end.
+        measured: Whether memory and minutes are a former run's, and not computed from sizes.
+        mapped_bytes: Part of the memory that is pages of files, which the kernel can take back.
+        result_bytes: Part of the disk that its result keeps.
+        gpu_bytes: Of the memory, what would lie on a GPU.
+    """
 
     stage: str
     name: str
@@ -47,50 +44,181 @@ class Need:
     disk_bytes: float
     minutes: float
     measured: bool
+    mapped_bytes: float = 0.0
+    result_bytes: float = 0.0
+    gpu_bytes: float = 0.0
+
+    @property
+    def least_memory_bytes(self) -> float:
+        """Memory below which the job would be killed."""
+        return self.memory_bytes - self.mapped_bytes
 
 
-def need(node: Node, parameters: float, root: Path) -> Need:
-    """Need of one node, from its former run if there was one, else from the model's size."""
-    copies, written, per_billion, least = COSTS[node.stage]
-    weights = parameters * BYTES_PER_PARAMETER
-    disk = written * weights
-    former = json_or_none(root / node.record)
-    if former and former.get("seconds") and former.get("peak_rss_bytes"):
-        return Need(
-            node.stage,
-            node.name,
-            float(former["peak_rss_bytes"]),
-            disk,
-            former["seconds"] / 60,
-            True,
-        )
-    minutes = max(least, per_billion * parameters / 1e9 / cores())
-    memory = RUNTIME_BYTES + copies * weights if copies else 0.25 * GIB
-    return Need(node.stage, node.name, memory, disk, minutes, False)
+def known_sizes(
+    plan: Plan, root: Path, fetched: dict[str, Any] | None = None
+) -> tuple[Architecture | None, str]:
+    """The base's sizes, and where they come from in words.
 
-
-def known_parameters(plan: Plan, root: Path) -> int:
-    """Parameters of the base: counted when it was fetched, else as declared, else 0."""
+    Args:
+        plan: Of the build.
+        root: The repository.
+        fetched: Entries of the config.json of a base that is on a hub.
+    """
     (node,) = plan.of("base")
-    manifest = root / node.folder / "manifest.json"
-    if manifest.exists():
-        counted: int = json.loads(manifest.read_text())["base"]["parameters"]
-        return counted
-    if plan.base["parameters"]:
-        return int(plan.base["parameters"])
     source = plan.base["source"]
-    folder = Path(source.get("path") or "")
-    weights = folder.glob("*.safetensors") if source["kind"] == "folder" else ()
-    return sum(p.stat().st_size for p in weights) // BYTES_PER_PARAMETER
+    given = Path(source.get("path") or "").expanduser() / "config.json"
+    places: list[tuple[Any, str]] = []
+    if node.fresh(root):
+        built = root / node.folder / "config.json"
+        places.append((json_or_none(built), str(node.folder / "config.json")))
+    if source["kind"] == "folder":
+        places.append((json_or_none(root / given) if given.parent.is_dir() else None, str(given)))
+    places.append((plan.base.get("architecture"), "base.architecture as declared"))
+    places.append((fetched, "the hub's config.json"))
+    for config, words in places:
+        sizes = architecture_of(config) if isinstance(config, dict) else None
+        if sizes is not None:
+            return sizes, words
+    if plan.base["parameters"]:
+        return guessed(int(plan.base["parameters"])), "a guess from base.parameters"
+    return None, NOT_KNOWN
 
 
-def needs(plan: Plan, parameters: float, root: Path) -> list[Need]:
+def needs(plan: Plan, sizes: Architecture | None, root: Path) -> list[Need]:
     """Needs of every job that a build would run, in order."""
-    return [need(node, parameters, root) for node in plan.stale(root)]
+    models = _models(plan, sizes)
+    return [_need(node, plan, models, root) for node in plan.stale(root)]
 
 
-def predictions(plan: Plan, parameters: float, root: Path) -> dict[str, dict[str, Any]]:
+def predictions(needs_of_jobs: list[Need], plan: Plan, root: Path) -> dict[str, dict[str, Any]]:
     """What every stale job is expected to need, by its digest, to be held against what it took."""
-    return {
-        node.digest: dataclasses.asdict(need(node, parameters, root)) for node in plan.stale(root)
-    }
+    pairs = zip(plan.stale(root), needs_of_jobs, strict=True)
+    return {node.digest: dataclasses.asdict(row) for node, row in pairs}
+
+
+def disk_bytes(rows: list[Need]) -> float:
+    """Free disk that all jobs need: every result, and the largest of what is deleted again."""
+    scratch = (row.disk_bytes - row.result_bytes for row in rows)
+    return sum(row.result_bytes for row in rows) + max(scratch, default=0.0)
+
+
+def obstacles(rows: list[Need], memory_bytes: int, free_bytes: int) -> list[str]:
+    """What cannot fit, one line each; none means that a build can begin."""
+    large = [row for row in rows if row.least_memory_bytes > memory_bytes]
+    lines = [
+        f"memory: {row.stage} {row.name} needs {_gib(row.least_memory_bytes)} GiB, "
+        f"{_gib(memory_bytes)} are here"
+        for row in sorted(large, key=lambda row: -row.least_memory_bytes)
+    ]
+    if (disk := disk_bytes(rows)) > free_bytes:
+        largest = max(rows, key=lambda row: row.disk_bytes)
+        lines.append(
+            f"disk: {_gib(disk)} GiB needed ({_gib(largest.disk_bytes)} of it by {largest.stage} "
+            f"{largest.name}), {_gib(free_bytes)} free"
+        )
+    return lines
+
+
+def refuse_what_cannot_fit(rows: list[Need], memory_bytes: int, free_bytes: int) -> None:
+    """Refuse a build at the door.
+
+    Raises:
+        DrawplateError: Naming what does not fit.
+    """
+    if lines := obstacles(rows, memory_bytes, free_bytes):
+        more = f"; and {len(lines) - 3} more" if len(lines) > 3 else ""
+        raise DrawplateError(
+            f"this machine cannot build it: {'; '.join(lines[:3])}{more}",
+            "ask for less (drawplate plan shows every job), use a larger machine, or go on anyway "
+            "with --config check=off",
+        )
+
+
+def _models(plan: Plan, sizes: Architecture | None) -> dict[str, Model]:
+    """Every checkpoint of a plan by its node's digest, followed through the recipes' steps."""
+    models: dict[str, Model] = {}
+    for node in plan.nodes:  # parents come before children
+        if node.stage == "base":
+            source = plan.base["source"]
+            known = sizes or guessed(1)
+            # GGUF is written out in float32, whatever the model was trained in.
+            if any(f.endswith(".gguf") for f in source.get("files") or ()):
+                known = dataclasses.replace(known, bytes_per_weight=4)
+            models[node.digest] = Model(sizes=known)
+        elif "parent" in node.parents and node.parents["parent"].digest in models:
+            parent = models[node.parents["parent"].digest]
+            models[node.digest] = after_step(parent, node.stage, node.config)
+    return models
+
+
+def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
+    """One job's need, computed, with memory and time of its former run if there was one."""
+    computed = cost(node.stage, _work(node, plan, models))
+    memory, minutes, result = (
+        computed.memory_bytes,
+        computed.minutes(cores()),
+        computed.result_bytes,
+    )
+    former = json_or_none(root / node.record)
+    same = bool(former) and (former.get("key") or {}).get("config") == node.config
+    measured = bool(same and former.get("seconds") and former.get("peak_rss_bytes"))
+    if measured:
+        memory, minutes = float(former["peak_rss_bytes"]), former["seconds"] / 60
+        if node.record.name == MANIFEST:
+            result = float(sum(row["bytes"] for row in former.get("files", ())))
+    return _row(node, computed, memory, minutes, result, measured)
+
+
+def _row(
+    node: Node, computed: Cost, memory: float, minutes: float, result: float, measured: bool
+) -> Need:
+    return Need(
+        stage=node.stage,
+        name=node.name,
+        memory_bytes=_whole(memory),
+        disk_bytes=_whole(result + computed.scratch_bytes),
+        minutes=round(minutes, 3),
+        measured=measured,
+        mapped_bytes=_whole(min(computed.mapped_bytes, 0.9 * memory)),
+        result_bytes=_whole(result),
+        gpu_bytes=_whole(computed.gpu_bytes),
+    )
+
+
+def _work(node: Node, plan: Plan, models: dict[str, Model]) -> Work:
+    """What a job's cost is computed from."""
+    base = models[plan.of("base")[0].digest]
+    role = "parent" if "parent" in node.parents else "engine"
+    read = node.parents[role].digest if role in node.parents else ""
+    result = models.get(node.digest, models.get(read, base))
+    data = node.parents["data"].config if "data" in node.parents else {}
+    texts = [t for t in data.get("texts", {}).values() if t["held_out"] and t["evaluation_bytes"]]
+    against = node.parents.get("against")
+    return Work(
+        config=node.config,
+        model=models.get(read, result),
+        result=result,
+        base=base,
+        compared=models.get(against.digest) if against else None,
+        engine=_engine(node),
+        texts=len(texts) or 1,
+        tasks=len(data.get("tasks", {})),
+        source=plan.base["source"] if node.stage == "base" else {},
+        threads=cores(),
+    )
+
+
+def _engine(node: Node) -> str | None:
+    """The engine that a job makes or runs."""
+    if "engine" in node.config:
+        return str(node.config["engine"])
+    engine = node.parents.get("engine")
+    return str(engine.config["engine"]) if engine and "engine" in engine.config else None
+
+
+def _whole(value: float) -> int:
+    return math.ceil(value)
+
+
+def _gib(value: float) -> str:
+    return f"{value / GIB:.1f}"

@@ -10,6 +10,9 @@ from drawplate.config.schema import Build
 # Of a distill step, what the teacher's answers depend on.
 TEACHER_SETTINGS = ("windows", "held_out_windows", "window_tokens", "temperature", "top_k")
 
+# Of the base, what a plan's estimates are made from and nothing else.
+PLANNING_ONLY = ("parameters", "architecture")
+
 
 def expand(
     build: Build,
@@ -31,8 +34,9 @@ def expand(
     artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
     machine = planner.add("machine", "machine", Path("results") / "machine", {}, hardware=hardware)
     data = planner.add("data", "data", artifacts / "data", build.data)
+    fetched = {k: v for k, v in build.base.items() if k not in PLANNING_ONLY}
     base = planner.add(
-        "base", "base", artifacts / "base", build.base, packages=tuple(build.source_packages)
+        "base", "base", artifacts / "base", fetched, packages=tuple(build.source_packages)
     )
     checkpoints = {"base": base}
     for recipe in build.recipes.values():

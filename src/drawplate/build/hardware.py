@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,42 @@ def cpu_model() -> str:
 def memory_bytes() -> int:
     """Physical memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def usable_memory_bytes(
+    groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Memory that this process may use: the physical one, or a control group's limit below it.
+
+    Args:
+        groups: The file that names the process's control groups.
+        mount: Where their hierarchy is mounted, version 1 or 2.
+    """
+    limits = [memory_bytes()]
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in ["0::/", "0:memory:/", *lines]:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory") and "memory" not in controllers.split(","):
+            continue
+        top, name = (mount, "memory.max")
+        if controllers:
+            top, name = (mount / "memory", "memory.limit_in_bytes")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):  # a limit above holds too
+            if folder == top or top in folder.parents:
+                limits.append(_limit(folder / name))
+    return min(limits)
+
+
+def _limit(path: Path) -> int:
+    """A control group's limit; as large as can be where there is none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # version 2 writes "max"
+        return sys.maxsize
 
 
 def cores() -> int:

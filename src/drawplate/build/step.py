@@ -9,6 +9,7 @@ from typing import Any
 from drawplate.artifacts.audit import audit, compare_tokenizer
 from drawplate.artifacts.files import finished_folder
 from drawplate.artifacts.manifest import intact_manifest
+from drawplate.artifacts.truth import check_truth
 from drawplate.build.job import Job, finish_artifact, run
 
 
@@ -74,12 +75,15 @@ def run_step(
                 )
             )
             compare_tokenizer(arguments.parent, folder)
+            label = audit(folder)
+            name = str(arguments.output)
+            check_truth(folder, arguments.parent, job.stage, job.config, label, name)
             finish_artifact(
                 folder,
                 job,
                 kind="checkpoint",
                 parent={"name": parent["name"], "digest": parent["digest"]},
-                format=audit(folder),
+                format=label,
                 extra=facts,
             )
 

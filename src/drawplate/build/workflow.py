@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import IO, Any
 
 import yaml
 
-from drawplate.build.estimate import known_parameters, predictions
+from drawplate.build.estimate import known_sizes, needs, predictions, refuse_what_cannot_fit
 from drawplate.build.expand import expand
-from drawplate.build.hardware import identity, require
+from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
+from drawplate.build.shapes import Architecture
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.sources.fetch import check_pinned
+from drawplate.sources.hub import read_config
 
 DEFAULT_EXPERIMENT = "smollm2"
 _kept: list[IO[str]] = []  # as long as this process lives
-KNOWN = ("experiment", "overrides", "hardware")
+KNOWN = ("experiment", "overrides", "hardware", "check")
+CHECKS = ("on", "off")
 
 
 def load_build(config: dict[str, Any], root: Path) -> Build:
@@ -31,7 +35,8 @@ def load_build(config: dict[str, Any], root: Path) -> Build:
 
     Args:
         config: Snakemake's `config`: `experiment`, `overrides` (a list or YAML text of one),
-            `hardware` (`cpu`, `gpu`, `slurm`).
+            `hardware` (`cpu`, `gpu`, `slurm`), `check` (`off` lets a build begin that is expected
+            not to fit this machine).
         root: The repository.
     """
     unknown = [name for name in config if name not in KNOWN]
@@ -40,8 +45,16 @@ def load_build(config: dict[str, Any], root: Path) -> Build:
             f"--config does not know {unknown[0]!r}",
             f"it knows {', '.join(KNOWN)}; set values with overrides='[\"{unknown[0]}=...\"]'",
         )
+    if _check(config) not in CHECKS:
+        raise DrawplateError(f"check is {config['check']!r}", "write check=on or check=off")
     experiment = str(config.get("experiment") or DEFAULT_EXPERIMENT)
     return load(root / "conf", experiment, _overrides(config))
+
+
+def _check(config: dict[str, Any]) -> str:
+    """Whether what cannot fit is refused; YAML reads `off` as false."""
+    value = config.get("check", "on")
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _overrides(config: dict[str, Any]) -> list[str]:
@@ -82,8 +95,24 @@ def invocation(config: dict[str, Any]) -> str:
     words.append(f"experiment={config.get('experiment') or DEFAULT_EXPERIMENT}")
     if overrides := _overrides(config):
         words.append(f"overrides={json.dumps(overrides, ensure_ascii=False)}")
+    if _check(config) == "off":
+        words.append("check=off")
     # Targets come next, and --config takes every word that follows it.
     return shlex.join([*words, "--"])
+
+
+def base_sizes(plan: Plan, root: Path) -> tuple[Architecture | None, str]:
+    """The base's sizes, and where they come from; a hub is asked only if nothing else knows them.
+
+    Args:
+        plan: Of the build.
+        root: The repository.
+    """
+    source = plan.base["source"]
+    sizes, words = known_sizes(plan, root)
+    if source["kind"] != "hub" or (sizes is not None and not words.startswith("a guess")):
+        return sizes, words
+    return known_sizes(plan, root, fetched=read_config(source))
 
 
 def git_commit(root: Path) -> str | None:
@@ -94,7 +123,7 @@ def git_commit(root: Path) -> str | None:
     return answer.stdout.strip() or None
 
 
-def forget_dead_build(root: Path) -> IO[str]:
+def forget_dead_build(root: Path) -> tuple[IO[str], bool]:
     """Take away what a killed Snakemake left behind, but never what belongs to a living one.
 
     The kernel frees a `flock` when its process dies, however it dies. Who gets it knows that no
@@ -103,7 +132,8 @@ def forget_dead_build(root: Path) -> IO[str]:
     that outlived Snakemake may have set it since.
 
     Returns:
-        The locked file; the lock lasts as long as it is kept.
+        The locked file, whose lock lasts as long as it is kept, and whether it was free: else
+        this is a part of a build that is under way.
     """
     path = root / ".drawplate" / "alive"
     path.parent.mkdir(exist_ok=True)
@@ -111,11 +141,11 @@ def forget_dead_build(root: Path) -> IO[str]:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return stream
+        return stream, False
     for kind in ("locks", "incomplete"):
         for left in (root / ".snakemake" / kind).glob("*"):
             left.unlink(missing_ok=True)
-    return stream
+    return stream, True
 
 
 def open_plan(config: dict[str, Any]) -> Plan:
@@ -128,9 +158,14 @@ def open_plan(config: dict[str, Any]) -> Plan:
         plan = make_plan(config, root)
         for node in plan.forget_hollow(root):
             say(f"{node.folder} lost files since it was built: it is built again")
-        parameters = known_parameters(plan, root)
-        plan.write_jobs(root, predictions(plan, parameters, root))
-        _kept.append(forget_dead_build(root))
+        rows = needs(plan, base_sizes(plan, root)[0], root)
+        lock, first = forget_dead_build(root)
+        _kept.append(lock)
+        # On a cluster, the node that a job runs on is not this machine.
+        if first and _check(config) == "on" and config.get("hardware") != "slurm":
+            free = shutil.disk_usage(root).free
+            refuse_what_cannot_fit(rows, usable_memory_bytes(), free)
+        plan.write_jobs(root, predictions(rows, plan, root))
     except DrawplateError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None

@@ -3,9 +3,11 @@
 import argparse
 import shutil
 
-from drawplate.build.estimate import GIB, known_parameters, needs
-from drawplate.build.hardware import memory_bytes, require
-from drawplate.build.workflow import make_plan
+from drawplate.build.estimate import GIB, Need, disk_bytes, needs, obstacles
+from drawplate.build.hardware import require, usable_memory_bytes
+from drawplate.build.shapes import Architecture
+from drawplate.build.work import FLOPS_PER_CORE
+from drawplate.build.workflow import base_sizes, make_plan
 from drawplate.cli.experiment import add_experiment, chosen, root
 from drawplate.errors import DrawplateError
 
@@ -13,6 +15,12 @@ from drawplate.errors import DrawplateError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_experiment(parser)
+    parser.epilog = (
+        "Memory, disk and minutes are computed from the base's config.json (or base.architecture, "
+        "where the base is not here yet) and the recipes' steps; where a job of the same config "
+        "ran here before, its memory and time are taken. Exit status 2: something cannot fit. A "
+        "build refuses the same unless it is given --config check=off."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,35 +32,51 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"this machine cannot: {error}")
         return 2
     plan = make_plan(chosen(arguments), place)
-    parameters = known_parameters(plan, place)
-    rows = needs(plan, parameters, place)
+    sizes, origin = base_sizes(plan, place)
+    rows = needs(plan, sizes, place)
     fresh = len(plan.nodes) - len(rows)
     if not rows:
         print(f"nothing to build: all {fresh} results are up to date")
         return 0
     print(f"{'job':<52} {'memory':>9} {'disk':>9} {'minutes':>8}  from")
     for row in rows:
-        source = "its last run" if row.measured else "rule of thumb"
+        source = "its last run" if row.measured else "sizes"
         print(
             f"{row.stage + ' ' + row.name:<52} {row.memory_bytes / GIB:>5.1f} GiB "
             f"{row.disk_bytes / GIB:>5.1f} GiB {row.minutes:>8.1f}  {source}"
         )
-    if parameters == 0:
-        print("the base's size is not known before it is fetched: only small jobs are estimated")
-    memory = max(row.memory_bytes for row in rows)
-    disk = sum(row.disk_bytes for row in rows)
-    minutes = sum(row.minutes for row in rows)
-    free = shutil.disk_usage(place).free
-    print(
-        f"{len(rows)} to build, {fresh} up to date; largest memory {memory / GIB:.1f} GiB of "
-        f"{memory_bytes() / GIB:.1f}, disk {disk / GIB:.1f} GiB of {free / GIB:.1f} free, "
-        f"no GPU memory, about {minutes:.0f} minutes one after another"
-    )
-    problems = []
-    if memory > memory_bytes():
-        problems.append(f"memory: {memory / GIB:.1f} GiB needed, {memory_bytes() / GIB:.1f} here")
-    if disk > free:
-        problems.append(f"disk: {disk / GIB:.1f} GiB needed, {free / GIB:.1f} free")
+    print(_sizes_line(sizes, origin))
+    memory, free = usable_memory_bytes(), shutil.disk_usage(place).free
+    print(_sum_line(rows, fresh, memory, free, arguments.hardware))
+    problems = obstacles(rows, memory, free) if arguments.hardware != "slurm" else []
     for problem in problems:
         print(f"this machine cannot: {problem}")
     return 2 if problems else 0
+
+
+def _sizes_line(sizes: Architecture | None, origin: str) -> str:
+    """What the figures are computed from."""
+    if sizes is None:
+        return (
+            "the base's size is not known before it is fetched: only small jobs are estimated "
+            "(declare base.architecture)"
+        )
+    return (
+        f"sizes: {sizes.parameters / 1e6:,.1f} million parameters in {sizes.layers} layers of "
+        f"{sizes.hidden}, from {origin}"
+    )
+
+
+def _sum_line(rows: list[Need], fresh: int, memory: int, free: int, hardware: str) -> str:
+    """The sums: largest memory, all of the disk, all minutes."""
+    largest = max(row.memory_bytes for row in rows)
+    least = max(row.least_memory_bytes for row in rows)
+    gpu = max(row.gpu_bytes for row in rows) if hardware == "gpu" else 0
+    return (
+        f"{len(rows)} to build, {fresh} up to date; largest memory {largest / GIB:.1f} GiB "
+        f"(at least {least / GIB:.1f}) of {memory / GIB:.1f}, "
+        f"disk {disk_bytes(rows) / GIB:.1f} GiB of {free / GIB:.1f} free, "
+        f"{f'GPU memory {gpu / GIB:.1f} GiB' if gpu else 'no GPU memory'}, "
+        f"about {sum(row.minutes for row in rows):.0f} minutes one after another "
+        f"(computed ones at {FLOPS_PER_CORE / 1e9:.0f} GFLOP/s a core)"
+    )

@@ -143,13 +143,34 @@ Source = Annotated[
 ]
 
 
+class DeclaredArchitecture(Section):
+    """Entries of the base's config.json, for a plan before it is fetched; names as they are there."""
+
+    model_type: Filled
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    vocab_size: Count
+    intermediate_size: Count | None = None
+    num_key_value_heads: Count | None = None
+    head_dim: Count | None = None
+    tie_word_embeddings: bool | None = None
+    max_position_embeddings: Count | None = None
+    type_vocab_size: CountOrZero = 0
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
 class BaseCheckpoint(Section):
-    """The base checkpoint: a pinned source and what is known of it."""
+    """The base checkpoint: a pinned source and what is known of it.
+
+    `parameters` and `architecture` serve `drawplate plan` alone and are no part of any key.
+    """
 
     name: Filled
     task: Literal["causal-lm", "encoder"]
     notes: str = ""
     parameters: Size | None = None
+    architecture: DeclaredArchitecture | None = None
     source: Source
 
 

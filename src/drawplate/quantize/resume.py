@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.tensors import QuantizedTensor
 
 Quantized = Mapping[str, QuantizedTensor]
@@ -34,6 +36,20 @@ def load_finished(folder: Path, part: str) -> dict[str, QuantizedTensor] | None:
         keys = sorted(stored.keys())
         names = [key.removesuffix(".codes") for key in keys if key.endswith(".codes")]
         return {name: _load(stored, name) for name in names}
+
+
+def save_measured(folder: Path, part: str, measured: Mapping[str, Any]) -> None:
+    """Store what was measured of a part. To be called before the part counts as finished."""
+    write_json(folder / f"{part}.json", dict(measured))
+
+
+def load_measured(folder: Path) -> dict[str, Any]:
+    """What was measured of all parts, together."""
+    measured: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.json")):
+        if path.with_suffix(".safetensors").exists():
+            measured |= read_json(path)
+    return measured
 
 
 def _load(stored: safe_open, name: str) -> QuantizedTensor:

@@ -6,6 +6,7 @@ from typing import Any
 from drawplate.checkpoint.quantized import is_quantized
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
+from drawplate.quantize.losses import Measured
 from drawplate.quantize.options import QuantizeOptions
 from drawplate.quantize.rtn import quantize_rtn_checkpoint
 from drawplate.quantize.walk import quantize_gptq_checkpoint
@@ -20,7 +21,7 @@ def quantize_checkpoint(
     config: dict[str, Any],
     resume_folder: Path,
     threads: int,
-) -> dict[str, str]:
+) -> tuple[dict[str, str], Measured]:
     """Quantize a checkpoint as a step's config says.
 
     Args:
@@ -32,7 +33,8 @@ def quantize_checkpoint(
         threads: Threads the work may use.
 
     Returns:
-        The form of each unit where there are units, see `allot.Form`, else nothing.
+        The form of each unit where there are units, see `allot.Form`, else nothing; and what a walk
+        measured of each unit, see `losses.Measured`.
 
     Raises:
         DrawplateError: If the parent is quantized already, or does not fit the method or the
@@ -45,7 +47,7 @@ def quantize_checkpoint(
         )
     if options.method != "gptq":
         quantize_rtn_checkpoint(parent, output, options)
-        return {}
+        return {}, {}
     windows = read_windows(
         data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
     )

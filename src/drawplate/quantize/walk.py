@@ -21,8 +21,14 @@ from drawplate.progress import progress
 from drawplate.quantize.allot import Form, allot_forms, parse_form
 from drawplate.quantize.gptq import inverse_factor, quantize_gptq
 from drawplate.quantize.grid import check_group_size
+from drawplate.quantize.losses import Measured, squared_outputs
 from drawplate.quantize.options import QuantizeOptions
-from drawplate.quantize.resume import load_finished, save_finished
+from drawplate.quantize.resume import (
+    load_finished,
+    load_measured,
+    save_finished,
+    save_measured,
+)
 from drawplate.quantize.rtn import HEAD, head_entry
 from drawplate.quantize.sensitivity import measure_harm
 
@@ -31,6 +37,7 @@ SENSITIVITY_WINDOWS = 4
 BAND_ROWS = 256
 """Rows quantized together. Fixed, so that results do not depend on the number of threads."""
 FORMS_FILE = "forms.json"
+HARM_FILE = "harm.json"
 
 
 def quantize_gptq_checkpoint(
@@ -40,7 +47,7 @@ def quantize_gptq_checkpoint(
     windows: Tensor,
     resume_folder: Path,
     threads: int,
-) -> dict[str, str]:
+) -> tuple[dict[str, str], Measured]:
     """Quantize a Llama-architecture decoder on calibration windows.
 
     Args:
@@ -53,7 +60,8 @@ def quantize_gptq_checkpoint(
         threads: Layers are computed on so many threads; the result does not depend on it.
 
     Returns:
-        The form of each unit and the head, for example `4/32`, see `allot.Form`.
+        The form of each unit and the head, for example `4/32`, see `allot.Form`; and by unit what
+        was measured of it, see `losses.Measured`.
 
     Raises:
         DrawplateError: If the architecture is another one or the group size does not fit.
@@ -70,8 +78,9 @@ def quantize_gptq_checkpoint(
         forms = _forms_of_units(decoder, windows, options, resume_folder, pool)
         _walk(decoder, windows, forms, options, resume_folder, pool)
         write_quantized(parent, output, _entries(decoder, options, resume_folder))
+    measured = _measured(resume_folder)
     shutil.rmtree(resume_folder)
-    return {name: str(form) for name, form in forms.items()}
+    return {name: str(form) for name, form in forms.items()}, measured
 
 
 def _forms_of_units(
@@ -87,6 +96,7 @@ def _forms_of_units(
     few = windows[:: max(len(windows) // SENSITIVITY_WINDOWS, 1)][:SENSITIVITY_WINDOWS]
     units = measure_harm(decoder, few, options.forms, options.symmetric, options.seed, folder, pool)
     forms = allot_forms(units, options.bits_per_weight, options.symmetric)
+    write_json(folder / HARM_FILE, {unit.name: unit.harms[forms[unit.name]] for unit in units})
     write_json(folder / FORMS_FILE, {name: str(form) for name, form in forms.items()})
     return forms
 
@@ -105,21 +115,27 @@ def _walk(
     for index in progress(range(decoder.layers), "quantize", unit="layers"):
         finished = load_finished(folder, f"layer-{index:05d}")
         layer, done = decoder.layer(index), dict(finished or {})
+        errors: dict[str, dict[str, float]] = {}
         for unit, inputs in walk_layer(layer, hidden, positions, pool):
             if finished is None:
                 weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
                 hessian = second_moment(inputs, pool)
-                form = forms[f"{decoder.prefix}{index}.{unit}"]
-                fused = _quantize(weight, hessian, form, options, pool)
+                name = f"{decoder.prefix}{index}.{unit}"
+                fused = _quantize(weight, hessian, forms[name], options, pool)
+                errors[name] = {"output_error": _output_error(weight, fused, hessian, pool)}
                 sizes = [len(layer.get_submodule(m).weight) for m in UNITS[unit]]
                 done |= zip(UNITS[unit], _split(fused, sizes), strict=True)
             for module in UNITS[unit]:
                 layer.get_submodule(module).weight.copy_(done[module].dequantize())
         if finished is None:
+            save_measured(folder, f"layer-{index:05d}", errors)
             save_finished(folder, f"layer-{index:05d}", done)
     if forms[HEAD].bits < 16 and load_finished(folder, HEAD) is None:
         hessian = second_moment(pool.map(decoder.final_norm(), hidden), pool)
-        head = _quantize(decoder.head_weight(), hessian, forms[HEAD], options, pool)
+        weight = decoder.head_weight()
+        head = _quantize(weight, hessian, forms[HEAD], options, pool)
+        error = _output_error(weight, head, hessian, pool)
+        save_measured(folder, HEAD, {HEAD: {"output_error": error}})
         save_finished(folder, HEAD, {HEAD: head})
 
 
@@ -139,6 +155,30 @@ def _quantize(
         bits=form.bits,
         group_size=form.group_size,
     )
+
+
+def _output_error(weight: Tensor, fused: QuantizedTensor, hessian: Tensor, pool: Workers) -> float:
+    """Square of what changed in a unit's outputs, as a share of the square of the outputs."""
+
+    def squares(band: tuple[Tensor, QuantizedTensor]) -> tuple[float, float]:
+        before, after = band[0].to(torch.float32), band[1].dequantize()
+        return squared_outputs(before - after, hessian), squared_outputs(before, hessian)
+
+    bands = weight.split(BAND_ROWS)
+    changed, total = zip(
+        *pool.map(squares, zip(bands, _split(fused, [len(b) for b in bands]), strict=True)),
+        strict=True,
+    )
+    return sum(changed) / sum(total) if any(total) else 0.0
+
+
+def _measured(folder: Path) -> Measured:
+    """What the walk measured of every unit, and the harm expected of the form it was given."""
+    harms = read_json(folder / HARM_FILE) if (folder / HARM_FILE).exists() else {}
+    measured: dict[str, dict[str, float]] = load_measured(folder)
+    for unit, harm in harms.items():
+        measured.setdefault(unit, {})["harm_nats"] = harm
+    return measured
 
 
 def _split(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:

@@ -11,7 +11,9 @@ from typing import Any
 from drawplate.artifacts.files import read_json
 from drawplate.artifacts.manifest import MANIFEST, stored_bytes
 from drawplate.build.job import read_measurement
+from drawplate.report.losses import losses
 from drawplate.report.pareto import front
+from drawplate.report.predicted import compare, summary
 from drawplate.report.status import read_failures, status
 from drawplate.report.waterfall import waterfall
 
@@ -32,8 +34,8 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
-        `tracking`, and in each variant `parent`, `format`, `verify`, `trainings`, `jobs` and
-        `command`.
+        `tracking`, `predictions` (see `predicted.summary`), and in each variant `parent`, `format`,
+        `verify`, `trainings`, `losses` (by layer, see `losses.losses`), `jobs` and `command`.
     """
     rows, failures = config["variants"], read_failures(Path(config["failures"]))
     tracking = _tracking(config)
@@ -54,6 +56,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
         "variants": variants,
         "pareto": front(variants),
         "package": None,
+        "predictions": summary(variants),
         "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
     }
 
@@ -86,6 +89,7 @@ def _variant(
         "mlflow_run_id": run,
         "verify": _result(row, "verify"),
         "trainings": _trainings(row),
+        "losses": _losses(row),
         "jobs": _jobs(row),
         # The variant's name is a target: it builds and measures it, and what it needs.
         "command": f"{invocation} {row['name']}",
@@ -181,9 +185,26 @@ def _trainings(row: Row) -> list[dict[str, Any]]:
     ]
 
 
+def _losses(row: Row) -> dict[str, Any] | None:
+    """What the last quantize step of a chain lost, unit by unit."""
+    found = [
+        losses(link["name"], manifest["layer_losses"])
+        for link, manifest in _checkpoints(row)
+        if manifest.get("layer_losses")
+    ]
+    return found[-1] if found else None
+
+
 def _job(stage: str, record: dict[str, Any]) -> dict[str, Any]:
     wanted = ("command", "seconds", "peak_rss_bytes", "peak_gpu_bytes", "predicted", "key", "tools")
-    return {"stage": stage, **{k: record.get(k) for k in wanted}}
+    files = record.get("files")
+    job = {
+        "stage": stage,
+        "name": record.get("name"),
+        **{k: record.get(k) for k in wanted},
+        "disk_bytes": sum(file["bytes"] for file in files) if files is not None else None,
+    }
+    return {**job, "comparison": compare(job)}
 
 
 def _base(base: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from drawplate.config.names import flatten
 from drawplate.report import numbers
 from drawplate.report.curve import draw_curve
+from drawplate.report.heat import draw_losses
 from drawplate.report.pareto import Point, points, primary_quality, primary_speed
 from drawplate.report.picture import draw
 from drawplate.report.table import table
@@ -67,6 +68,7 @@ def _context(facts: dict[str, Any]) -> dict[str, Any]:
         "highlights": highlights(facts),
         "flatten": flatten,
         "curve": draw_curve,
+        "heat": draw_losses,
         "primary_quality": primary_quality,
         "primary_speed": primary_speed,
     }

@@ -58,12 +58,15 @@ def _tensors(
     embedding, norm = f"{base}.embed_tokens.weight", f"{base}.norm.weight"
     for full in decoder.tensors:
         if full == embedding:
-            yield full, (decoder.tensors[full].double() @ rotation).float()
+            stored = decoder.tensors[full]
+            yield full, (stored.double() @ rotation).to(stored.dtype)
         elif full == norm:
             yield full, torch.ones_like(decoder.tensors[full])
         elif not full.startswith(decoder.prefix) and full != "lm_head.weight":
             yield full, decoder.tensors[full]
-    yield "lm_head.weight", turn_reader(decoder.head_weight(), decoder.tensors[norm], rotation)
+    head = decoder.head_weight()
+    turned_head = turn_reader(head, decoder.tensors[norm], rotation)
+    yield "lm_head.weight", turned_head.to(head.dtype)
     for index in progress(range(decoder.layers), "rotate", unit="layers"):
         prefix = f"{decoder.prefix}{index}."
         names = [full for full in decoder.tensors if full.startswith(prefix)]
@@ -76,7 +79,8 @@ def _tensors(
                 f"after the rotation (by {differences[-1]:.1e} of its spread)",
                 "leave the rotate step out: it knows norms that only scale",
             )
-        yield from ((f"{prefix}{name}", tensor) for name, tensor in turned.items())
+        for name, tensor in turned.items():
+            yield f"{prefix}{name}", tensor.to(layer[name].dtype)
 
 
 def _difference(decoder: Decoder, index: int, turned: dict[str, Tensor], rotation: Tensor) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
+from drawplate.artifacts.loads import sort_tensors
 from drawplate.errors import DrawplateError
 from drawplate.sources.header import stored_tensors
 
@@ -57,7 +58,7 @@ def check_tensors(folder: Path, task: str, source: str) -> None:
         DrawplateError: If they differ, or the architecture cannot be built or is no text encoder.
     """
     stored = stored_tensors(folder, source)
-    model, found = _sorted(folder, {n: e["shape"] for n, e in stored.items()}, source)
+    model, found = sort_tensors(folder, {n: e["shape"] for n, e in stored.items()}, source)
     if task == "encoder":
         _check_reads_text(model, source)
     parameters = {name for name, _ in model.named_parameters()}
@@ -81,48 +82,6 @@ def check_tensors(folder: Path, task: str, source: str) -> None:
             + (f"; and {more} more" if more > 0 else ""),
             "take config.json and weights from one revision",
         )
-
-
-def _sorted(folder: Path, shapes: dict[str, list[int]], source: str) -> tuple[Any, dict[str, Any]]:
-    """The architecture without weights, and what transformers says of tensors of these shapes."""
-    import torch
-    import transformers
-    from transformers.utils import logging
-
-    name = read_json(folder / "config.json")["architectures"][0]
-    kind: Any = getattr(transformers, name, None)
-    is_model = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
-    if not is_model:
-        raise DrawplateError(
-            f"transformers {transformers.__version__} has no architecture {name} for {source}",
-            "choose a model whose architecture is part of transformers",
-        )
-    logging.disable_progress_bar()
-    said = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)  # its table of what differs: told below in one line
-    tensors = {n: torch.empty(s, device="meta") for n, s in shapes.items()}
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-        model, found = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=tensors,
-            device_map={"": "meta"},
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # whatever an impossible config runs into
-        # The library's first line can be half a page.
-        gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise DrawplateError(
-            f"transformers {transformers.__version__} cannot make a {name} of {source} ({gist})",
-            "correct config.json, or choose a model that transformers knows",
-        ) from None
-    finally:
-        logging.set_verbosity(said)
-    return model, found
 
 
 def _check_reads_text(model: Any, source: str) -> None:

@@ -9,6 +9,34 @@ from drawplate.errors import DrawplateError
 from drawplate.sources.packages import NoNetworkError
 from drawplate.sources.weights import wanted_files
 
+PLAN_TIMEOUT_S = 5.0
+
+
+def read_config(source: dict[str, Any]) -> dict[str, Any] | None:
+    """Entries of the config.json of a model on a hub, for a plan; None if it cannot be had now.
+
+    Asked once and without retries, since nobody waits for a plan as one waits for a download.
+
+    Args:
+        source: A hub source.
+    """
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.utils import build_hf_headers
+
+    place = {"revision": source["revision"], "endpoint": os.environ.get("HF_ENDPOINT")}
+    try:
+        answer = get_session().get(
+            hf_hub_url(source["repo"], "config.json", **place),
+            headers=build_hf_headers(),
+            timeout=PLAN_TIMEOUT_S,
+            follow_redirects=True,
+        )
+        config = answer.json() if answer.status_code == 200 else None
+    except (HTTPError, OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
+
 
 def download(source: dict[str, Any], out: Path) -> None:
     """Download the wanted files of one revision.

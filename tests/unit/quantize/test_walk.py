@@ -49,8 +49,8 @@ def digest(folder):
 @pytest.fixture(scope="module")
 def quantized(tiny_llama, calibration_data, tmp_path_factory):
     output = tmp_path_factory.mktemp("walk") / "int4"
-    forms = quantize(tiny_llama, calibration_data, output)
-    return output, forms
+    forms, measured = quantize(tiny_llama, calibration_data, output)
+    return output, forms, measured
 
 
 def test_reloads_in_plain_transformers_near_the_parent(quantized, tiny_llama):
@@ -59,7 +59,7 @@ def test_reloads_in_plain_transformers_near_the_parent(quantized, tiny_llama):
 
 
 def test_forms_agree_inside_a_unit_and_fill_the_budget(quantized):
-    output, forms = quantized
+    output, forms, _ = quantized
     weights = read_quantized(output)
     assert set(forms.values()) == {"4/32", "8/32"}
     for layer in range(2):
@@ -103,7 +103,8 @@ def test_killed_run_goes_on_and_ends_with_the_same_digest(
     monkeypatch.setattr(walk, "save_finished", lambda *a: parts.append(a[1]) or save(*a))
     monkeypatch.setattr(walk, "measure_harm", None)  # kept from the first run
     shutil.rmtree(tmp_path / "int4")
-    quantize(tiny_llama, calibration_data, tmp_path / "int4")
+    _, measured = quantize(tiny_llama, calibration_data, tmp_path / "int4")
+    assert measured == quantized[2]
     assert parts == ["layer-00000", "layer-00001", "lm_head"]
     assert digest(tmp_path / "int4") == digest(quantized[0])
     assert not (tmp_path / ".int4.resume").exists()

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import types
@@ -9,6 +10,7 @@ from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.errors import DrawplateError
 from drawplate.sources import packages
 from drawplate.sources.fetch import fetch
+from drawplate.sources.hub import read_config
 from drawplate.sources.weights import check_config, wanted_files
 
 CONFIG = b'{"model_type": "llama"}'
@@ -56,6 +58,15 @@ def test_hub_files_are_chosen_downloaded_and_pinned(tmp_path, monkeypatch, cache
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert not any("pytorch_model.bin" in path for path in asked)
     assert digest == digest_of(list_files(folder))
+
+
+def test_a_plan_reads_the_config_of_a_hub_and_nothing_else(monkeypatch):
+    with stand_ins.hub_server(FILES) as (address, asked):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert read_config(hub_source()) == json.loads(FILES["config.json"])
+        assert not any("safetensors" in path for path in asked)
+        assert read_config(hub_source(repo="no/body")) is None
+    assert read_config(hub_source(repo="some/other")) is None
 
 
 def test_unsafe_weights_of_a_hub_are_refused_unseen(tmp_path, monkeypatch):

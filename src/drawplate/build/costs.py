@@ -1,0 +1,31 @@
+"""What each stage needs, from the sizes of the model that it works on."""
+
+from collections.abc import Callable
+
+from drawplate.build import costs_of_engines as engines
+from drawplate.build import costs_of_steps as steps
+from drawplate.build.work import Cost, Work
+
+
+def cost(stage: str, work: Work) -> Cost:
+    """What a job of a stage needs; a stage that is not known here is taken for a rewrite."""
+    return COSTS.get(stage, steps.rewrite)(work)
+
+
+COSTS: dict[str, Callable[[Work], Cost]] = {
+    "base": steps.base,
+    "prune": steps.prune,
+    "quantize": steps.quantize,
+    "teacher": steps.teacher,
+    "distill": steps.training,
+    "recover": steps.training,
+    "compile": engines.compile_engine,
+    "verify": engines.verify,
+    "evaluate": engines.evaluate,
+    "benchmark": engines.benchmark,
+    "data": lambda work: Cost(result_bytes=5e6, scratch_bytes=50e6, seconds=6),
+    "machine": lambda work: Cost(memory_bytes=0.57e9, seconds=2),
+    "gate": lambda work: Cost(memory_bytes=0.07e9, seconds=1),
+    "track": lambda work: Cost(memory_bytes=0.25e9, result_bytes=5e6, seconds=4),
+    "report": lambda work: Cost(memory_bytes=0.2e9, result_bytes=5e6, seconds=4),
+}

@@ -1,0 +1,92 @@
+"""What the stages need that make engines and run them: one function each.
+
+The factors were fitted to measured runs of the default builds; the tests hold them to those within
+a factor of two.
+"""
+
+from drawplate.build.work import PLAIN_BYTES, TORCH_BYTES, Cost, Work, with_companions
+
+HARNESS_BYTES = 0.2e9  # lm-eval, and what it imports
+ROW_TOKENS = 60  # of a task's row with its choices, or of a sentence
+# Float copies of all weights that a compiler holds, of a float checkpoint and of a quantized one.
+COMPILE_COPIES = {"onnxruntime": (2.75, 4.2), "openvino": (1.6, 4.4), "transformers": (0.0, 0.0)}
+# Copies of an engine's file in memory when it runs beside others, and when it is timed alone.
+ENGINE_COPIES = {"onnxruntime": (2.5, 1.2), "openvino": (4.0, 2.8), "transformers": (1.2, 1.7)}
+OTHER_COMPILER, OTHER_ENGINE = (3.0, 4.4), (3.0, 2.0)
+
+
+def compile_engine(work: Work) -> Cost:
+    """Float copies of all weights while a graph is made of them."""
+    plain, quantized = COMPILE_COPIES.get(work.engine or "", OTHER_COMPILER)
+    is_quantized = work.model.bits is not None
+    copies = quantized if is_quantized else plain
+    floats = 4.0 * work.model.sizes.parameters
+    return Cost(
+        memory_bytes=TORCH_BYTES + copies * floats,
+        result_bytes=1e6 if work.engine == "transformers" else with_companions(work.model),
+        scratch_bytes=floats if is_quantized else 0,
+        elements=4 * float(work.model.sizes.parameters),
+        seconds=9 if copies else 2,
+    )
+
+
+def verify(work: Work) -> Cost:
+    """The engine beside its parent in plain transformers."""
+    beside, _ = ENGINE_COPIES.get(work.engine or "", OTHER_ENGINE)
+    logits = 0.0 if work.model.sizes.encoder else 6e3 * work.model.sizes.vocabulary
+    parent = work.model.float_bytes + (0 if work.model.bits is None else work.model.stored_bytes)
+    return Cost(
+        memory_bytes=TORCH_BYTES + parent + beside * with_companions(work.model) + logits,
+        flops=300 * 8 * 2.0 * work.model.matrix_parameters,
+        seconds=4 + parent / 0.1e9,
+    )
+
+
+def evaluate(work: Work) -> Cost:
+    """The engine over every window, the base beside it where the divergence is measured."""
+    sizes, config = work.model.sizes, work.config
+    beside, _ = ENGINE_COPIES.get(work.engine or "", OTHER_ENGINE)
+    engine = beside * with_companions(work.model)
+    if sizes.encoder:
+        sentences = 1000 + 2 * (config.get("task_rows") or 300)
+        return Cost(
+            memory_bytes=TORCH_BYTES + engine,
+            flops=sentences * ROW_TOKENS * 2.0 * work.model.matrix_parameters,
+            seconds=5,
+        )
+    window = config.get("window_tokens", 1024)
+    logits = 4.0 * window * sizes.vocabulary
+    reference = work.base.float_bytes if config.get("kl_windows") else 0.0
+    windows = (config.get("windows") or 50) + 2 * config.get("kl_windows", 0)
+    rows = work.tasks * (config.get("task_rows") or 200)
+    tokens = work.texts * windows * window + ROW_TOKENS * rows
+    return Cost(
+        memory_bytes=TORCH_BYTES + HARNESS_BYTES + reference + 6 * logits + engine,
+        mapped_bytes=reference,
+        flops=2.0 * work.model.matrix_parameters * tokens,
+        elements=10.0 * work.texts * windows * window * sizes.vocabulary,
+        seconds=10,
+    )
+
+
+def benchmark(work: Work) -> Cost:
+    """The engine and the one it is compared with in processes of their own; the larger one counts."""
+    sizes, config = work.model.sizes, work.config
+    _, alone = ENGINE_COPIES.get(work.engine or "", OTHER_ENGINE)
+    runtime = TORCH_BYTES if work.engine in ("transformers", "tensor_parallel") else PLAIN_BYTES
+    compared = [work.model] + ([work.compared] if work.compared else [])
+    largest = max(with_companions(m) for m in compared)
+    batch, new = config.get("batch", 8), config.get("new_tokens", 64)
+    prompt = config.get("decode_prompt_tokens", 128)
+    cache = 0.0
+    if not sizes.encoder:
+        cache = 8.0 * batch * (prompt + new) * sizes.layers * sizes.kv_heads * sizes.head_dim
+    repeats, batch_repeats = config.get("repeats", 5) + 1, config.get("batch_repeats", 3) + 1
+    tokens = repeats * (config.get("prompt_tokens", 512) + prompt) + batch_repeats * batch * prompt
+    steps = 0 if sizes.encoder else new * (repeats + batch_repeats)
+    read = sum(with_companions(m) for m in compared) * steps
+    return Cost(
+        memory_bytes=runtime + alone * largest + cache,
+        flops=len(compared) * 2.0 * work.model.matrix_parameters * tokens,
+        seconds=3 * len(compared) + read / 20e9,  # decoding reads all weights for each token
+    )
