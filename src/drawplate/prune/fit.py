@@ -9,7 +9,6 @@ from torch import Tensor
 from drawplate.layerwise.decoder import UNITS
 from drawplate.layerwise.workers import Workers
 from drawplate.prune.compensate import (
-    DAMPING,
     aimed,
     damped,
     error_towards,
@@ -17,7 +16,7 @@ from drawplate.prune.compensate import (
     widened,
 )
 from drawplate.prune.cut import Cut, Fitted, masked
-from drawplate.prune.keep import keep_best, rows_of_groups
+from drawplate.prune.keep import keep_best
 from drawplate.prune.moments import cross_moment, mean_square, second_moment
 from drawplate.prune.options import Refit, Score
 from drawplate.prune.scores import (
@@ -44,6 +43,7 @@ class Plan:
         hidden: Indices of the residual channels that stay; None for all.
         score: See `PruneOptions`.
         refit: See `PruneOptions`.
+        damping: See `PruneOptions`.
     """
 
     before: Shape
@@ -52,6 +52,7 @@ class Plan:
     hidden: Tensor | None
     score: Score
     refit: Refit
+    damping: float
 
     @property
     def removes_width(self) -> bool:
@@ -110,7 +111,7 @@ def fit_unit(
     if not removes and dense is None:
         return cut
     moment = second_moment(pruned.inputs, pool)
-    hessian = damped(moment, DAMPING)
+    hessian = damped(moment, plan.damping)
     for module in UNITS[unit]:
         linear = pruned.layer.get_submodule(module)
         if dense is None:

@@ -29,6 +29,7 @@ class PruneOptions:
             `magnitude` (the weights alone). Layers and hidden channels are always measured.
         refit: What the weights that stay are fitted to: `none`, the layer's `own` output on what
             the pruned model feeds it, or the output of the `dense` model on its own inputs.
+        damping: Ridge of every fit, as a share of the mean square of an input.
         multiple_of: MLP channels and the hidden size are kept in multiples of it.
         windows: Calibration windows.
         window_tokens: Tokens of one calibration window.
@@ -45,6 +46,7 @@ class PruneOptions:
     layer_overhead_ms: float = 0.134
     score: Score = "surgeon"
     refit: Refit = "dense"
+    damping: float = 0.1
     multiple_of: int = 32
     windows: int = 16
     window_tokens: int = 512

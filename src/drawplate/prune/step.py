@@ -112,6 +112,7 @@ def _plan(
         hidden=hidden,
         score=options.score,
         refit=options.refit,
+        damping=options.damping,
     )
     return plan, influences
 

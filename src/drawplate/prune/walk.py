@@ -8,7 +8,6 @@ are in memory at a time. A finished layer is kept on disk.
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from drawplate.layerwise.decoder import Decoder, walk_layer
