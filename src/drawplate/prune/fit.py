@@ -161,7 +161,9 @@ def _choose(
     keep = plan.after.groups if is_group else plan.after.channels
     width = plan.before.group_width if is_group else 1
     if plan.score == "surgeon":
-        kept = surgeon_keep(hessian, best, keep, width)
+        weight = layer.get_submodule(UNITS[unit][0]).weight
+        pull = (hessian.diagonal() - moment.diagonal()) * weight.square().sum(dim=0)
+        kept = surgeon_keep(hessian, best, keep, width, pull)
     elif plan.score == "magnitude":
         kept = keep_best(
             group_norms(layer, plan.before) if is_group else channel_norms(layer), keep

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def surgeon_keep(hessian: Tensor, weight: Tensor, keep: int, width: int = 1) -> Tensor:
+def surgeon_keep(
+    hessian: Tensor, weight: Tensor, keep: int, width: int = 1, pull: Tensor | None = None
+) -> Tensor:
     """Choose the structures that stay, taking away the cheapest one after another.
 
     With the weights that are left always at the optimum for what is left, removing structure S
@@ -21,6 +23,8 @@ def surgeon_keep(hessian: Tensor, weight: Tensor, keep: int, width: int = 1) -> 
         weight: Optimal without any removal [outputs, inputs].
         keep: How many structures stay.
         width: Inputs of a structure; they stand side by side.
+        pull: What each input of a structure that goes adds to the cost through the ridge alone
+            [inputs], which is no error on data: ridge times square of the weight it pulls to.
 
     Returns:
         Indices of structures, int64 [keep], ascending.
@@ -35,9 +39,12 @@ def surgeon_keep(hessian: Tensor, weight: Tensor, keep: int, width: int = 1) -> 
     outs = torch.zeros(removals, len(weight), dtype=dtype)
     blocks = _diagonal_blocks(inverse, width)
     grams = torch.stack([w.t() @ w for w in weight.split(width, dim=1)])
+    pulls = torch.zeros(structures, dtype=dtype)
+    if pull is not None:
+        pulls = pull.to(dtype).view(structures, width).sum(dim=1)
     is_gone = torch.zeros(structures, dtype=torch.bool)
     for done in range(0, removals, width):
-        costs = torch.linalg.solve(blocks, grams).diagonal(dim1=-2, dim2=-1).sum(-1)
+        costs = torch.linalg.solve(blocks, grams).diagonal(dim1=-2, dim2=-1).sum(-1) - pulls
         gone = int(costs.masked_fill(is_gone, math.inf).argmin())
         here, past = slice(gone * width, (gone + 1) * width), slice(done)
         inverse_rows = inverse[here] - rows[past, here].t() @ rows[past]

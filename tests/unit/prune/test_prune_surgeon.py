@@ -66,6 +66,34 @@ def test_surgeon_is_greedy_removal_with_every_cost_solved_anew(
     assert kept.tolist() == greedy(hessian, weight, keep, width)
 
 
+def test_silent_channel_goes_however_strong_the_ridge_and_its_weight():
+    data = normal(300, 6, seed=1)
+    data[:, 2] = 0
+    moment, weight = data.t() @ data / 300, normal(4, 6, seed=2)
+    weight[:, 2] *= 100
+    hessian = damped(moment, 0.5)
+    pull = (hessian - moment).diagonal() * weight.square().sum(dim=0)
+    assert surgeon_keep(hessian, weight, 5, pull=pull).tolist() == [0, 1, 3, 4, 5]
+
+
+def test_pull_leaves_the_error_of_what_stays():
+    """Costs without the pull are those of a fit whose ridge holds the kept weights alone."""
+    data, weight = normal(200, 3, seed=7) @ normal(3, 6, seed=8), normal(4, 6, seed=9)
+    data += 0.3 * normal(200, 6, seed=10)
+    moment, ridge = data.t() @ data / 200, 0.4
+    hessian = moment + ridge * torch.eye(6, dtype=torch.float64)
+    costs = []
+    for removed in range(6):
+        kept = torch.tensor([i for i in range(6) if i != removed])
+        fitted = fit_kept(hessian, weight, kept)
+        difference = widened(fitted, kept, 6) - weight
+        error = ((difference @ moment) * difference).sum()
+        costs.append(float(error + ridge * difference[:, kept].square().sum()))
+    pull = ridge * weight.square().sum(dim=0)
+    (gone,) = set(range(6)) - set(surgeon_keep(hessian, weight, 5, pull=pull).tolist())
+    assert gone == min(range(6), key=costs.__getitem__)
+
+
 def test_first_removal_is_the_formula_of_optimal_brain_surgeon():
     hessian, weight = problem(8, 4, 5)
     formula = weight.square().sum(dim=0) / torch.linalg.inv(hessian).diagonal()
