@@ -90,6 +90,21 @@ class Side:
     hidden: list[Tensor]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a linear layer is fitted to.
+
+    Attributes:
+        best: The weight of all inputs that comes nearest to it [outputs, inputs].
+        cross: Mean over tokens of `x y^T` with the wanted outputs y [inputs, outputs].
+        power: Mean over tokens of `|y|^2`.
+    """
+
+    best: Tensor
+    cross: Tensor
+    power: float
+
+
 def fit_unit(
     unit: str, pruned: Side, dense: Side | None, plan: Plan, cut: Cut, pool: Workers
 ) -> Cut:
@@ -114,43 +129,32 @@ def fit_unit(
     hessian = damped(moment, plan.damping)
     for module in UNITS[unit]:
         linear = pruned.layer.get_submodule(module)
-        if dense is None:
-            best, cross = (
-                linear.weight.to(moment.dtype),
-                moment @ linear.weight.to(moment.dtype).t(),
-            )
-            power = float((linear.weight.to(moment.dtype).t() * cross).sum())
-        else:
-            outputs = _wanted(module, pruned, dense, plan.hidden, pool)
-            cross = cross_moment(pruned.inputs, outputs, pool)
-            power = mean_square(outputs)
-            best = aimed(moment, hessian, linear.weight, cross)
+        goal = _goal(module, pruned, dense, plan, moment, hessian, pool)
         if removes:
-            cut = _choose(unit, pruned.layer, moment, hessian, best, plan, cut)
+            cut = _choose(unit, pruned.layer, moment, hessian, goal.best, plan, cut)
         kept = cut.inputs_of(module, plan.before)
         sliced = linear.weight[:, kept]
-        weight = sliced if plan.refit == "none" else fit_kept(hessian, best, kept)
+        weight = sliced if plan.refit == "none" else fit_kept(hessian, goal.best, kept)
         wide = widened(weight, kept, len(moment))
         if plan.refit != "none":
             unfitted = widened(sliced, kept, len(moment))
             fitted = Fitted(
                 module=module,
                 weight=weight.to(torch.float32),
-                error=error_towards(moment, cross, power, wide),
-                error_unfitted=error_towards(moment, cross, power, unfitted),
+                error=error_towards(moment, goal.cross, goal.power, wide),
+                error_unfitted=error_towards(moment, goal.cross, goal.power, unfitted),
             )
             cut = dataclasses.replace(cut, fitted=(*cut.fitted, fitted))
+        # In the walk the layer keeps its full width, with zeros where something is gone.
         linear.weight.copy_(wide)
     return cut
 
 
 def removed_structures(unit: str, plan: Plan) -> int:
     """How many channels or groups go at the input of a unit."""
-    groups, channels = (
-        plan.before.groups - plan.after.groups,
-        plan.before.channels - plan.after.channels,
-    )
-    return {"o": groups, "down": channels}.get(unit, 0)
+    if unit == "o":
+        return plan.before.groups - plan.after.groups
+    return plan.before.channels - plan.after.channels if unit == "down" else 0
 
 
 def _choose(
@@ -189,6 +193,27 @@ def group_norms(layer: Any, shape: Shape) -> Tensor:
     query, key, value = (p.weight.unflatten(0, (shape.groups, -1)) for p in projections)
     output = attention.o_proj.weight.t().unflatten(0, (shape.groups, -1))
     return group_magnitude(query, key, value, output)
+
+
+def _goal(
+    module: str,
+    pruned: Side,
+    dense: Side | None,
+    plan: Plan,
+    moment: Tensor,
+    hessian: Tensor,
+    pool: Workers,
+) -> Goal:
+    """What a module is fitted to: its own output, or that of the unpruned model."""
+    weight = pruned.layer.get_submodule(module).weight
+    if dense is None:
+        best = weight.to(moment.dtype)
+        cross = moment @ best.t()
+        return Goal(best=best, cross=cross, power=float((best.t() * cross).sum()))
+    outputs = _wanted(module, pruned, dense, plan.hidden, pool)
+    cross = cross_moment(pruned.inputs, outputs, pool)
+    best = aimed(moment, hessian, weight, cross)
+    return Goal(best=best, cross=cross, power=mean_square(outputs))
 
 
 def _wanted(
