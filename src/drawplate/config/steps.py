@@ -46,7 +46,7 @@ class PruneStep(Section):
     layer_overhead_ms: Annotated[float, Field(ge=0)] = 0.134
     score: Literal["surgeon", "activation", "magnitude"]
     refit: Literal["none", "own", "dense"] = "dense"
-    damping: Annotated[float, Field(gt=0, le=100)] = 0.1
+    damping: Annotated[float, Field(gt=0, le=100)] = 0.5
     multiple_of: Count
     windows: Count
     window_tokens: Count

@@ -46,7 +46,7 @@ class PruneOptions:
     layer_overhead_ms: float = 0.134
     score: Score = "surgeon"
     refit: Refit = "dense"
-    damping: float = 0.1
+    damping: float = 0.5
     multiple_of: int = 32
     windows: int = 16
     window_tokens: int = 512
