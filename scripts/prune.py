@@ -8,7 +8,9 @@ from drawplate.prune.step import prune_checkpoint
 
 def change(step: StepInputs) -> dict[str, Any]:
     """Prune."""
-    pruned = prune_checkpoint(step.parent, step.data, step.output, step.config, step.threads)
+    pruned = prune_checkpoint(
+        step.parent, step.data, step.output, step.config, step.resume, step.threads
+    )
     return {"pruned": pruned}
 
 

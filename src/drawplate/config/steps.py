@@ -59,16 +59,48 @@ class PruneStep(Section):
     kind: Literal["prune"]
     mlp_share: Share
     kv_group_share: Share
+    hidden_share: Share = 0.0
     layers: CountOrZero
-    score: Literal["activation", "magnitude"]
+    target_parameters: Annotated[float, Field(gt=0, le=1e15)] | None = None
+    target_decode_speedup: Annotated[float, Field(gt=1, le=1000)] | None = None
+    direction: Literal["width", "depth"] = "width"
+    bandwidth_gb_per_s: Annotated[float, Field(gt=0)] = 34.8
+    layer_overhead_ms: Annotated[float, Field(ge=0)] = 0.134
+    score: Literal["surgeon", "activation", "magnitude"]
+    refit: Literal["none", "own", "dense"] = "dense"
+    damping: Annotated[float, Field(gt=0, le=100)] = 0.5
     multiple_of: Count
     windows: Count
     window_tokens: Count
 
     @model_validator(mode="after")
-    def _something(self) -> "PruneStep":
-        if not (self.mlp_share or self.kv_group_share or self.layers):
-            raise ValueError("nothing to prune: set mlp_share, kv_group_share or layers")
+    def _one_way(self) -> "PruneStep":
+        parts = {
+            name: getattr(self, name)
+            for name in ("mlp_share", "kv_group_share", "hidden_share", "layers")
+            if getattr(self, name)
+        }
+        targets = [
+            name
+            for name in ("target_parameters", "target_decode_speedup")
+            if getattr(self, name) is not None
+        ]
+        if len(targets) > 1:
+            raise ValueError(f"{targets[0]} and {targets[1]} are two budgets: leave one null")
+        if targets and parts:
+            raise ValueError(
+                f"{targets[0]} chooses what goes, and so does {next(iter(parts))}: write 0 for "
+                f"{', '.join(parts)}, or null for {targets[0]}"
+            )
+        if not targets and not parts:
+            raise ValueError(
+                "nothing to prune: set mlp_share, kv_group_share, hidden_share, layers or a target"
+            )
+        if (self.target_parameters or 0) >= 1 and self.target_parameters % 1:  # type: ignore[operator]
+            raise ValueError(
+                f"target_parameters: {self.target_parameters} is no whole number; write a share "
+                "below 1 or a number of parameters"
+            )
         return self
 
 

@@ -47,8 +47,10 @@ class Decoder:
         """One decoder layer with its weights in float32."""
         name = f"{self.prefix}{index}."
         layer: nn.Module = copy.deepcopy(self.skeleton.base_model.layers[index])
+        # Copies: what is read is mapped from the file, once for all who ask, and a write to it would
+        # stay there, in memory, for the rest of the process.
         weights = {
-            full.removeprefix(name): self.tensors[full].to(torch.float32)
+            full.removeprefix(name): self.tensors[full].to(torch.float32, copy=True)
             for full in self.tensors
             if full.startswith(name)
         }

@@ -100,3 +100,17 @@ def block_influence(before: list[Tensor], after: list[Tensor]) -> float:
         total += float(cosines.sum(dtype=torch.float64))
         tokens += cosines.numel()
     return 1.0 - total / tokens
+
+
+def mean_magnitude(batches: list[Tensor]) -> Tensor:
+    """Mean size of each channel over all tokens.
+
+    Args:
+        batches: Activations [..., channels].
+
+    Returns:
+        Float64 [channels].
+    """
+    tokens = sum(batch[..., 0].numel() for batch in batches)
+    sums = [batch.abs().flatten(0, -2).sum(dim=0, dtype=torch.float64) for batch in batches]
+    return torch.stack(sums).sum(dim=0) / tokens

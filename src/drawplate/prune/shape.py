@@ -1,6 +1,7 @@
 """The sizes of a Llama-architecture decoder, as its config states them and as pruning makes them."""
 
 import dataclasses
+import math
 from typing import Any
 
 from drawplate.errors import DrawplateError
@@ -13,6 +14,7 @@ class Shape:
     """Sizes of a decoder that pruning changes, and `head_dim`, which it must not.
 
     Attributes:
+        hidden: Channels of the residual stream.
         layers: Decoder layers.
         channels: MLP channels of a layer.
         groups: Key/value heads of a layer.
@@ -20,6 +22,7 @@ class Shape:
         head_dim: Width of a head.
     """
 
+    hidden: int
     layers: int
     channels: int
     groups: int
@@ -33,6 +36,7 @@ class Shape:
         groups = getattr(config, "num_key_value_heads", None) or heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         return cls(
+            hidden=config.hidden_size,
             layers=config.num_hidden_layers,
             channels=config.intermediate_size,
             groups=groups,
@@ -69,8 +73,34 @@ class Shape:
                 f"kv_group_share: {options.kv_group_share} of {self.groups} removes none",
                 f"write kv_group_share: {1 / self.groups:.3f} to remove one, or 0.0",
             )
-        layers = self.layers - options.layers
-        return dataclasses.replace(self, layers=layers, channels=channels, groups=groups)
+        shrunk = dataclasses.replace(
+            self, layers=self.layers - options.layers, channels=channels, groups=groups
+        )
+        return dataclasses.replace(shrunk, hidden=shrunk._hidden(options))
+
+    def _hidden(self, options: PruneOptions) -> int:
+        """The hidden size after pruning, with heads pruned already.
+
+        A multiple of the number of query heads too: the Llama config of transformers asks for it
+        even where head_dim is given, and others divide without asking.
+
+        Raises:
+            DrawplateError: If what is asked for removes nothing.
+        """
+        multiple = math.lcm(options.multiple_of, self.groups * self.heads_per_group)
+        hidden = kept_count(self.hidden, options.hidden_share, multiple)
+        if options.hidden_share and hidden == self.hidden:
+            possible = range(multiple, self.hidden, multiple)
+            shares = [f"{1 - size / self.hidden:.4g}" for size in reversed(possible)]
+            raise DrawplateError(
+                f"hidden_share: {options.hidden_share} of {self.hidden} removes none when hidden "
+                f"channels are kept in multiples of {multiple}, the least common multiple of "
+                f"multiple_of: {options.multiple_of} and the query heads",
+                f"write hidden_share: {' or '.join(shares)}"
+                if shares
+                else "lower multiple_of, or write hidden_share: 0.0",
+            )
+        return hidden
 
 
 def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) -> dict[str, Any]:
@@ -84,7 +114,8 @@ def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) 
     Returns:
         A new one. Lists with an entry for each layer (`layer_types`, `no_rope_layers`) keep the
         entries of the layers that stay. `head_dim` is written out, for without it the head
-        dimension would be taken as hidden_size over the new number of heads.
+        dimension would be taken as hidden_size over the new number of heads. `rms_norm_eps` is
+        scaled with the hidden size, see `prune.cut.Cut`.
     """
     layers = config["num_hidden_layers"]
     per_layer = {
@@ -92,8 +123,12 @@ def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) 
         for name, value in config.items()
         if "layer" in name and isinstance(value, list) and len(value) == layers
     }
+    if shape.hidden != config["hidden_size"]:
+        scale = config["hidden_size"] / shape.hidden
+        per_layer["rms_norm_eps"] = config["rms_norm_eps"] * scale
     return config | {
         **per_layer,
+        "hidden_size": shape.hidden,
         "num_hidden_layers": shape.layers,
         "intermediate_size": shape.channels,
         "num_attention_heads": shape.groups * shape.heads_per_group,

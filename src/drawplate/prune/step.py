@@ -1,6 +1,7 @@
 """The prune step as a whole: from its config to a finished checkpoint."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,23 @@ from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
 from drawplate.layerwise.decoder import Decoder, check_walk, open_decoder
 from drawplate.layerwise.workers import Workers, workers
-from drawplate.prune.cut import Cut
-from drawplate.prune.keep import layers_to_keep
+from drawplate.prune.budget import Sizes, chosen, predicted
+from drawplate.prune.cut import NORMS, cut_norm, is_rms_norm
+from drawplate.prune.fit import Plan
+from drawplate.prune.keep import keep_best, layers_to_keep
+from drawplate.prune.measure import measure_model
 from drawplate.prune.options import PruneOptions
 from drawplate.prune.shape import Shape, shrunk_config
-from drawplate.prune.walk import cut_by_activation, cut_by_magnitude, measure_influence
+from drawplate.prune.state import load_cut
+from drawplate.prune.walk import cut_by_weights, cut_on_text
 
 CALIBRATION = Path("texts", "calibration.jsonl")
+SHARD_BYTES = 10**9
+"""Of a file of the result. One is in memory at a time, or one tensor that is larger."""
 
 
 def prune_checkpoint(
-    parent: Path, data: Path, output: Path, config: dict[str, Any], threads: int
+    parent: Path, data: Path, output: Path, config: dict[str, Any], resume: Path, threads: int
 ) -> dict[str, Any]:
     """Prune a checkpoint as a step's config says: whole layers first, then width.
 
@@ -33,45 +40,81 @@ def prune_checkpoint(
         data: Folder of the data stage; its calibration texts are read if anything is measured.
         output: Empty folder to fill.
         config: Fields of `PruneOptions`, and `kind`.
+        resume: Where finished layers wait for the end of the run, or for the next run after a
+            kill. Must belong to these very inputs; deleted at success.
         threads: Threads the work may use; the result does not depend on it.
 
     Returns:
-        What was removed: `layers_removed` (indices in the parent), `block_influence` of every
-        layer of the parent (empty if no layer was to go), and `layers`, one entry for each layer
-        that stays (see `Cut.facts`).
+        What was removed: `budget` (see `budget.predicted`), `layers_removed` (indices in the
+        parent), `block_influence` of every layer of the parent (empty if no layer was to go),
+        `hidden_removed` (residual channels), and `layers`, one entry for each layer that stays
+        (see `Cut.facts`).
 
     Raises:
         DrawplateError: If the parent is quantized or no such decoder, or the options do not fit it.
     """
-    options = PruneOptions.from_config(config)
     parent_config = read_json(parent / "config.json")
     decoder = _open(parent, parent_config)
-    shape = Shape.of(decoder.skeleton.config).shrunk(options)
-    _check_config(decoder, parent_config, shape)
+    sizes = Sizes.of(decoder.skeleton, _bytes_per_parameter(decoder))
+    options = chosen(sizes, PruneOptions.from_config(config))
+    shape = sizes.shape.shrunk(options)
+    # Without it in the file, the class's own default holds.
+    parent_config.setdefault("rms_norm_eps", decoder.skeleton.config.rms_norm_eps)
+    budget = _check_config(decoder, parent_config, shape, sizes, options)
     windows = torch.empty(0)
     if options.needs_text:
         windows = read_windows(
             data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
         )
-    influences: list[float] = []
-    kept_layers = list(range(decoder.layers))
-    removed: list[dict[str, Any]] = []
     with torch.no_grad(), workers(threads) as pool:
-        if options.needs_text:
-            with _sent_elsewhere():
-                check_walk(decoder, windows, pool)
-        if options.layers:
-            influences = measure_influence(decoder, windows, pool)
-            kept_layers = layers_to_keep(influences, options.layers)
-        cuts = _cuts(decoder, kept_layers, shape, options, windows, pool)
-        write_shards(output, _tensors(decoder, kept_layers, cuts, removed))
+        _check_layers(decoder, windows, options, pool)
+        plan, influences = _plan(decoder, shape, options, windows, resume, pool)
+        if plan.is_walked:
+            cut_on_text(decoder, plan, windows, resume, pool)
+        else:
+            cut_by_weights(decoder, plan, resume)
+        removed: list[dict[str, Any]] = []
+        write_shards(output, _tensors(decoder, plan, resume, removed), SHARD_BYTES)
     copy_companions(parent, output)
-    write_json(output / "config.json", shrunk_config(parent_config, shape, kept_layers))
+    write_json(output / "config.json", shrunk_config(parent_config, shape, plan.kept_layers))
+    shutil.rmtree(resume)
     return {
-        "layers_removed": [i for i in range(decoder.layers) if i not in kept_layers],
+        "budget": budget,
+        "layers_removed": [i for i in range(decoder.layers) if i not in plan.kept_layers],
         "block_influence": [round(influence, 6) for influence in influences],
+        "hidden_removed": _gone(plan.hidden, sizes.shape.hidden),
         "layers": removed,
     }
+
+
+def _plan(
+    decoder: Decoder,
+    shape: Shape,
+    options: PruneOptions,
+    windows: Tensor,
+    resume: Path,
+    pool: Workers,
+) -> tuple[Plan, list[float]]:
+    """What is to go, and block influences if they were measured for it."""
+    kept_layers, hidden, influences = list(range(decoder.layers)), None, []
+    before = Shape.of(decoder.skeleton.config)
+    if options.measures_model:
+        measured = measure_model(decoder, windows, resume, pool)
+        if options.layers:
+            influences = measured.influences
+            kept_layers = layers_to_keep(influences, options.layers)
+        if shape.hidden < before.hidden:
+            hidden = keep_best(measured.hidden, shape.hidden)
+    plan = Plan(
+        before=before,
+        after=shape,
+        kept_layers=kept_layers,
+        hidden=hidden,
+        score=options.score,
+        refit=options.refit,
+        damping=options.damping,
+    )
+    return plan, influences
 
 
 def _open(parent: Path, config: dict[str, Any]) -> Decoder:
@@ -88,43 +131,53 @@ def _open(parent: Path, config: dict[str, Any]) -> Decoder:
         return open_decoder(parent)
 
 
-def _cuts(
-    decoder: Decoder,
-    kept_layers: list[int],
-    shape: Shape,
-    options: PruneOptions,
-    windows: Tensor,
-    pool: Workers,
-) -> Iterator[Cut]:
-    """What is kept of each layer that stays, one layer at a time."""
-    before = Shape.of(decoder.skeleton.config)
-    if (shape.channels, shape.groups) == (before.channels, before.groups):
-        return (Cut.nothing(before) for _ in kept_layers)
-    if options.score == "magnitude":
-        return cut_by_magnitude(decoder, kept_layers, shape)
-    return cut_by_activation(decoder, kept_layers, shape, windows, pool)
+def _bytes_per_parameter(decoder: Decoder) -> int:
+    """Bytes of one weight as stored."""
+    return decoder.tensors[f"{decoder.prefix}0.mlp.down_proj.weight"].element_size()
 
 
 def _tensors(
-    decoder: Decoder, kept_layers: list[int], cuts: Iterator[Cut], removed: list[dict[str, Any]]
+    decoder: Decoder, plan: Plan, resume: Path, removed: list[dict[str, Any]]
 ) -> Iterator[tuple[str, Tensor]]:
     """The pruned checkpoint's tensors; `removed` is filled with each layer's facts on the way."""
-    before = Shape.of(decoder.skeleton.config)
     for full in decoder.tensors:
         if not full.startswith(decoder.prefix):
-            yield full, decoder.tensors[full]
-    for new, (old, cut) in enumerate(zip(kept_layers, cuts, strict=True)):
+            yield full, _outside(decoder, full, plan.hidden)
+    for new, old in enumerate(plan.kept_layers):
+        cut = load_cut(resume, old)
+        assert cut is not None, f"layer {old} was not finished"
         prefix = f"{decoder.prefix}{old}."
         for full in decoder.tensors:
             if full.startswith(prefix):
                 name = full.removeprefix(prefix)
-                tensor = cut.of(name, decoder.tensors[full], before)
+                tensor = cut.of(name, decoder.tensors[full], plan.before)
                 yield f"{decoder.prefix}{new}.{name}", tensor
-        removed.append(cut.facts(old, before))
+        removed.append(cut.facts(old, plan.before))
 
 
-def _check_config(decoder: Decoder, config: dict[str, Any], shape: Shape) -> None:
-    """Let transformers judge the new sizes before any work is done.
+def _outside(decoder: Decoder, full: str, hidden: Tensor | None) -> Tensor:
+    """A tensor that belongs to no layer, cut to the residual channels that stay."""
+    tensor = decoder.tensors[full]
+    if hidden is None:
+        return tensor
+    if full == f"{decoder.skeleton.base_model_prefix}.norm.weight":
+        return cut_norm(tensor, hidden)
+    return tensor[:, hidden].contiguous() if tensor.dim() == 2 else tensor
+
+
+def _gone(kept: Tensor | None, total: int) -> list[int]:
+    """What of a range is not kept."""
+    return [] if kept is None else sorted(set(range(total)) - set(kept.tolist()))
+
+
+def _check_config(
+    decoder: Decoder,
+    config: dict[str, Any],
+    shape: Shape,
+    sizes: Sizes,
+    options: PruneOptions,
+) -> dict[str, Any]:
+    """Let transformers judge the new sizes before any work is done; count and predict with them.
 
     Raises:
         DrawplateError: If it refuses them. Its Llama, for one, wants hidden_size to be a multiple
@@ -134,12 +187,35 @@ def _check_config(decoder: Decoder, config: dict[str, Any], shape: Shape) -> Non
 
     pruned = shrunk_config(config, shape, list(range(shape.layers)))
     try:
-        type(decoder.skeleton.config).from_dict(pruned)
+        small = type(decoder.skeleton.config).from_dict(pruned)
     except (StrictDataclassError, ValueError) as error:
         raise DrawplateError(
             f"transformers would refuse the pruned config ({error})",
             "choose another kv_group_share",
         ) from None
+    with torch.device("meta"):
+        model = type(decoder.skeleton)._from_config(small)
+    return predicted(sizes, options, Sizes.of(model, sizes.bytes_per_parameter))
+
+
+def _check_layers(decoder: Decoder, windows: Tensor, options: PruneOptions, pool: Workers) -> None:
+    """Make sure that layers and norms compute what pruning takes them to compute.
+
+    Raises:
+        DrawplateError: If they do not.
+    """
+    if not options.needs_text:
+        return
+    with _sent_elsewhere():
+        check_walk(decoder, windows, pool)
+    layer = decoder.layer(0)
+    epsilon = decoder.skeleton.config.rms_norm_eps
+    if options.hidden_share and not all(
+        is_rms_norm(layer.get_submodule(norm), epsilon) for norm in NORMS
+    ):
+        raise DrawplateError(
+            "hidden_share: the norms of this model are no plain RMS norms", "write hidden_share: 0"
+        )
 
 
 @contextlib.contextmanager

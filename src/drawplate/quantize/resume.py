@@ -6,33 +6,30 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.layerwise.resume import part_file, save_part
 
 Quantized = Mapping[str, QuantizedTensor]
 
 
 def save_finished(folder: Path, part: str, weights: Quantized) -> None:
     """Store the quantized weights of one part (a layer, the head), whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, weight in weights.items():
         tensors[f"{name}.codes"] = weight.codes
         tensors[f"{name}.scales"] = weight.scales
         tensors[f"{name}.zero_points"] = weight.zero_points
         tensors[f"{name}.format"] = torch.tensor([weight.bits, weight.group_size])
-    partial = folder / f".{part}.partial"
-    save_file(tensors, partial)
-    partial.replace(_file(folder, part))
+    save_part(folder, part, tensors)
 
 
 def load_finished(folder: Path, part: str) -> dict[str, QuantizedTensor] | None:
     """The quantized weights of a part by module name, or None if it was not finished."""
-    if not _file(folder, part).exists():
+    if not part_file(folder, part).exists():
         return None
-    with safe_open(_file(folder, part), framework="pt") as stored:
+    with safe_open(part_file(folder, part), framework="pt") as stored:
         keys = sorted(stored.keys())
         names = [key.removesuffix(".codes") for key in keys if key.endswith(".codes")]
         return {name: _load(stored, name) for name in names}
@@ -61,7 +58,3 @@ def _load(stored: safe_open, name: str) -> QuantizedTensor:
         bits=bits,
         group_size=group_size,
     )
-
-
-def _file(folder: Path, part: str) -> Path:
-    return folder / f"{part}.safetensors"

@@ -101,6 +101,28 @@ MISTAKES = {
         {"overrides": ["+prune@recipes.float.steps.w=width", "recipes.float.steps.w.mlp_share=0"]},
         "recipes.float.steps.w: nothing to prune",
     ),
+    "two ways to say how much to prune": (
+        {"overrides": ["+prune@recipes.x.steps.w=target", "recipes.x.steps.w.mlp_share=0.25"]},
+        "target_parameters chooses what goes, and so does mlp_share: write 0 for mlp_share, or null",
+    ),
+    "two budgets": (
+        {
+            "overrides": [
+                "+prune@recipes.x.steps.w=target",
+                "recipes.x.steps.w.target_decode_speedup=1.2",
+            ]
+        },
+        "target_parameters and target_decode_speedup are two budgets: leave one null",
+    ),
+    "half a parameter": (
+        {
+            "overrides": [
+                "+prune@recipes.x.steps.w=target",
+                "recipes.x.steps.w.target_parameters=1.5",
+            ]
+        },
+        "target_parameters: 1.5 is no whole number; write a share",
+    ),
     "label that is no path": ({"overrides": ["+prune@recipes.x.steps.A=width"]}, NO_NAME),
 }
 

@@ -12,6 +12,7 @@ from drawplate.layerwise.workers import workers
 from drawplate.prune.compensate import refit, relative_error, widened
 from drawplate.prune.cut import Cut, Fitted
 from drawplate.prune.keep import keep_best, kept_count, layers_to_keep, rows_of_groups
+from drawplate.prune.moments import second_moment
 from drawplate.prune.scores import (
     block_influence,
     channel_importance,
@@ -20,7 +21,6 @@ from drawplate.prune.scores import (
     group_magnitude,
 )
 from drawplate.prune.shape import Shape, shrunk_config
-from drawplate.prune.walk import second_moment
 
 GROUPS, WIDTH, HIDDEN, TOKENS = 3, 4, 5, 50
 
@@ -108,7 +108,9 @@ def test_block_influence_against_loops_over_batches_of_unlike_size():
 
 
 def test_second_moment_against_numpy(monkeypatch):
-    monkeypatch.setattr("drawplate.prune.walk.BAND_ROWS", 5)  # more than one band, the last short
+    monkeypatch.setattr(
+        "drawplate.prune.moments.BAND_ROWS", 5
+    )  # more than one band, the last short
     batches = [normal(2, 7, 12).float(), normal(1, 7, 12, seed=1).float()]
     tokens = np.concatenate([batch.flatten(0, 1).double().numpy() for batch in batches])
     with workers(2) as pool:
@@ -204,6 +206,7 @@ def test_first_and_last_layer_stay_whatever_their_influence():
 )
 def test_cut_has_the_shapes_of_the_smaller_layer(groups, heads_per_group, head_dim, channels, data):
     shape = Shape(
+        hidden=3,
         layers=1,
         channels=channels,
         groups=groups,
@@ -244,7 +247,7 @@ def test_rows_of_groups_against_loops():
 
 
 def test_facts_name_what_is_gone():
-    shape = Shape(layers=1, channels=6, groups=3, heads_per_group=1, head_dim=2)
+    shape = Shape(hidden=3, layers=1, channels=6, groups=3, heads_per_group=1, head_dim=2)
     fitted = Fitted(
         module="mlp.down_proj", weight=torch.zeros(2, 4), error=0.1, error_unfitted=0.25
     )
@@ -266,7 +269,7 @@ def test_lists_with_an_entry_for_each_layer_keep_those_of_the_layers_that_stay()
         "eos_token_id": [1, 2, 3],
         "hidden_size": 8,
     }
-    shape = Shape(layers=2, channels=4, groups=1, heads_per_group=2, head_dim=4)
+    shape = Shape(hidden=8, layers=2, channels=4, groups=1, heads_per_group=2, head_dim=4)
     assert shrunk_config(config, shape, [0, 2]) == {
         "num_hidden_layers": 2,
         "layer_types": ["full_attention", "full_attention"],

@@ -19,10 +19,12 @@ PRUNE = {
     "kv_group_share": 0.5,
     "layers": 0,
     "score": "activation",
+    "refit": "own",
     "multiple_of": 32,
     "windows": 8,
     "window_tokens": 32,
 }
+MAGNITUDE = {"score": "magnitude", "refit": "none"}
 DEPTH = {"mlp_share": 0.0, "kv_group_share": 0.0, "layers": 1}
 IDS = torch.arange(20, 60).unsqueeze(0)
 VARIANTS = {
@@ -38,7 +40,10 @@ VARIANTS = {
 
 def prune(parent, data, output, threads=2, **changes):
     output.mkdir(parents=True)
-    return prune_checkpoint(parent, data, output, PRUNE | changes, threads)
+    resume = output.with_name(f".{output.name}.resume")
+    report = prune_checkpoint(parent, data, output, PRUNE | changes, resume, threads)
+    assert not resume.exists()
+    return report
 
 
 def load(folder):
@@ -76,13 +81,15 @@ def with_zeros(full, small):
     return full
 
 
-@pytest.mark.parametrize("score", ["activation", "magnitude"])
+@pytest.mark.parametrize(
+    ("score", "refit"), [("surgeon", "own"), ("activation", "none"), ("magnitude", "none")]
+)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_loads_in_plain_transformers_and_equals_the_parent_with_zeros(
-    variant, score, make_decoder, calibration_data, tmp_path
+    variant, score, refit, make_decoder, calibration_data, tmp_path
 ):
     parent = make_decoder(**VARIANTS[variant])
-    prune(parent, calibration_data, tmp_path / "small", score=score)
+    prune(parent, calibration_data, tmp_path / "small", score=score, refit=refit)
     full, small = load(parent), load(tmp_path / "small")
     config = small.config
     assert (config.intermediate_size, config.num_hidden_layers) == (96, 4)
@@ -94,7 +101,7 @@ def test_loads_in_plain_transformers_and_equals_the_parent_with_zeros(
 
 
 def test_magnitude_leaves_slices_of_the_parent_and_needs_no_text(tiny_llama, tmp_path):
-    report = prune(tiny_llama, tmp_path / "absent", tmp_path / "small", score="magnitude")
+    report = prune(tiny_llama, tmp_path / "absent", tmp_path / "small", **MAGNITUDE)
     full, small = open_tensors(tiny_llama), open_tensors(tmp_path / "small")
     name = "model.layers.2.mlp.{}.weight"
     kept = places(small[name.format("up_proj")], full[name.format("up_proj")])
@@ -148,9 +155,11 @@ def test_activation_sees_that_large_weights_read_nothing(make_decoder, calibrati
 
     parent = make_decoder(edit=blind, tie_word_embeddings=False)
     expected, errors = logits(load(parent)), {}
-    for score in ("activation", "magnitude"):
-        prune(parent, calibration_data, tmp_path / score, score=score, kv_group_share=0.0)
+    for score in ("surgeon", "activation", "magnitude"):
+        options = {"score": score, "refit": "none", "kv_group_share": 0.0}
+        prune(parent, calibration_data, tmp_path / score, **options)
         errors[score] = (logits(load(tmp_path / score)) - expected).std() / expected.std()
+    assert errors["surgeon"] < 1e-4
     assert errors["activation"] < 1e-4
     assert errors["magnitude"] > 0.1
 
