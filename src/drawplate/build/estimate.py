@@ -70,7 +70,7 @@ def need(node: Node, parameters: float, root: Path) -> Need:
 
 def known_parameters(plan: Plan, root: Path) -> int:
     """Parameters of the base: counted when it was fetched, else as declared, else 0."""
-    (node,) = plan.of("base")
+    node = plan.of("base")[0]  # students come after it
     manifest = root / node.folder / "manifest.json"
     if manifest.exists():
         counted: int = json.loads(manifest.read_text())["base"]["parameters"]

@@ -67,8 +67,7 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
     build = load_build(config, root)
-    named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
-    check_pinned({"base.source": build.base["source"], **named})
+    check_pinned(build.sources)
     return expand(build, root, identity(hardware), invocation(config), git_commit(root))
 
 

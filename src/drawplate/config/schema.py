@@ -99,11 +99,16 @@ class Build:
         self._dump = dump
 
     @property
-    def source_packages(self) -> list[str]:
-        """Packages that the base's kind of source needs besides the stage's own."""
-        return {"hub": ["huggingface-hub"], "dvc": ["dvc"], "mlflow": ["mlflow"]}.get(
-            self.base["source"]["kind"], []
-        )
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Every source by the place where it stands in the configuration."""
+        named = {"base.source": self.base["source"]}
+        named |= {f"data.sources.{n}": source for n, source in self.data["sources"].items()}
+        for name, recipe in self.recipes.items():
+            for label, step in recipe.steps.items():
+                if step.get("student"):
+                    place = f"recipes.{name}.steps.{label}.student.source"
+                    named[place] = step["student"]["source"]
+        return named
 
     def pairs(self) -> list[tuple[str, str]]:
         """Recipe and engine of every variant: as listed, or the whole product."""
@@ -114,6 +119,13 @@ class Build:
     def plain(self) -> dict[str, Any]:
         """Everything, for the record."""
         return dict(self._dump)
+
+
+def source_packages(source: dict[str, Any]) -> tuple[str, ...]:
+    """Packages that a kind of source needs besides the stage's own."""
+    return {"hub": ("huggingface-hub",), "dvc": ("dvc",), "mlflow": ("mlflow",)}.get(
+        source["kind"], ()
+    )
 
 
 class PlainRecipe:
@@ -143,13 +155,25 @@ def _apply_overrides(plain: dict[str, Any]) -> None:
     """`quantize.bits=4` on the command line goes into every quantize step of every recipe.
 
     What is of the wrong type stays as it is: validation comes next and names it.
+
+    Raises:
+        DrawplateError: If no recipe has a step of that kind, so that the value would be lost.
     """
+    reached = set()
     for recipe in _settings(plain.get("recipes")).values():
         for step in _settings(_settings(recipe).get("steps")).values():
             kind = _settings(step).get("kind")
             if isinstance(kind, str) and kind in KINDS:
                 values = _settings(plain.get(kind))
                 step.update({k: v for k, v in values.items() if v is not None})
+                reached.add(kind)
+    for kind in KINDS:
+        given = [k for k, v in _settings(plain.get(kind)).items() if v is not None]
+        if given and kind not in reached:
+            raise DrawplateError(
+                f"{kind}.{given[0]} is set, but no recipe of the experiment has a {kind} step",
+                f"leave it out, or choose recipes with one as {kind}.{given[0]} can reach",
+            )
 
 
 def _settings(value: Any) -> dict[Any, Any]:

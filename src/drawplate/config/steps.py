@@ -4,7 +4,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
+from drawplate.config.sections import (
+    Count,
+    CountOrZero,
+    Name,
+    Section,
+    Seed,
+    Size,
+    Source,
+    matching,
+)
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -38,6 +47,7 @@ class PruneStep(Section):
     mlp_share: Share
     kv_group_share: Share
     layers: CountOrZero
+    keep_layers: Literal["even"] | Annotated[list[CountOrZero], Field(min_length=1)] | None = None
     score: Literal["activation", "magnitude"]
     multiple_of: Count
     windows: Count
@@ -45,8 +55,13 @@ class PruneStep(Section):
 
     @model_validator(mode="after")
     def _something(self) -> "PruneStep":
-        if not (self.mlp_share or self.kv_group_share or self.layers):
+        named = self.keep_layers if isinstance(self.keep_layers, list) else []
+        if not (self.mlp_share or self.kv_group_share or self.layers or named):
             raise ValueError("nothing to prune: set mlp_share, kv_group_share or layers")
+        if named != sorted(set(named)):
+            raise ValueError("keep_layers: write each layer once, in ascending order")
+        if named and self.layers:
+            raise ValueError("keep_layers names the layers that stay: write layers: 0")
         return self
 
 
@@ -64,6 +79,15 @@ class TrainingStep(Section):
     seed: Seed = 0
 
 
+class Student(Section):
+    """A checkpoint of its own to distill into, instead of the step's parent; as `conf/base/`."""
+
+    name: Name
+    notes: str = ""
+    parameters: Size | None = None
+    source: Source
+
+
 class DistillStep(TrainingStep):
     """Knowledge distillation from an ancestor; see `conf/distill/`."""
 
@@ -79,6 +103,19 @@ class DistillStep(TrainingStep):
     top_k: Count
     hidden_weight: Annotated[float, Field(ge=0)]
     hidden_layers: Count
+    on_policy_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    on_policy_prompt_tokens: Count = 32
+    student: Student | None = None
+
+    @model_validator(mode="after")
+    def _room(self) -> "DistillStep":
+        if self.on_policy_share and self.on_policy_prompt_tokens >= self.window_tokens:
+            raise ValueError("on_policy_prompt_tokens: leave room for a continuation in the window")
+        if self.student and self.hidden_weight:
+            raise ValueError(
+                "hidden states of another checkpoint cannot be compared: write hidden_weight: 0.0"
+            )
+        return self
 
 
 class RecoverStep(TrainingStep):
@@ -115,6 +152,11 @@ def check_chain(name: str, steps: dict[str, dict[str, Any]]) -> None:
                 f"recipes.{name}: step {label} learns from {step['teacher']}, which is no ancestor "
                 f"of it; its ancestors are {', '.join(sorted(lineages))}"
             )
+        if step.get("student") and lineage != "base":
+            raise ValueError(
+                f"recipes.{name}: step {label} brings a student of its own, so what comes before "
+                "it would be lost; put it first"
+            )
         lineage = f"{lineage}.{label}"
         lineages.add(lineage)
     if len(lineage) > LONGEST_LINEAGE:
@@ -134,6 +176,7 @@ def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:
         ValueError: Naming both recipes and what to write instead.
     """
     makers: dict[str, tuple[str, dict[str, Any]]] = {}
+    students: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, steps in recipes.items():
         lineage = "base"
         for label, step in steps.items():
@@ -144,3 +187,10 @@ def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:
                     f"recipes {first} and {name} both make {lineage}, with different settings: "
                     "rename one step's label"
                 )
+            if student := step.get("student"):
+                first, source = students.setdefault(student["name"], (name, student))
+                if source != student:
+                    raise ValueError(
+                        f"recipes {first} and {name} both name a student {student['name']}, with "
+                        "different settings: rename one"
+                    )

@@ -51,6 +51,12 @@ class Shape:
         Raises:
             DrawplateError: If something asked for removes nothing, or too much.
         """
+        if isinstance(options.keep_layers, list) and options.keep_layers[-1] >= self.layers:
+            raise DrawplateError(
+                f"keep_layers: there is no layer {options.keep_layers[-1]}, the model has "
+                f"{self.layers}",
+                f"write indices of at most {self.layers - 1}",
+            )
         if options.layers > max(self.layers - 2, 0):
             raise DrawplateError(
                 f"layers: {options.layers} of {self.layers} cannot go, the first and last stay",
@@ -69,7 +75,8 @@ class Shape:
                 f"kv_group_share: {options.kv_group_share} of {self.groups} removes none",
                 f"write kv_group_share: {1 / self.groups:.3f} to remove one, or 0.0",
             )
-        layers = self.layers - options.layers
+        kept = options.keep_layers
+        layers = len(kept) if isinstance(kept, list) else self.layers - options.layers
         return dataclasses.replace(self, layers=layers, channels=channels, groups=groups)
 
 
@@ -83,15 +90,18 @@ def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) 
 
     Returns:
         A new one. Lists with an entry for each layer (`layer_types`, `no_rope_layers`) keep the
-        entries of the layers that stay. `head_dim` is written out, for without it the head
+        entries of the layers that stay, and `max_window_layers` (of Qwen2: the first so many layers
+        attend to everything) counts those of them that stay. `head_dim` is written out, for without it the head
         dimension would be taken as hidden_size over the new number of heads.
     """
     layers = config["num_hidden_layers"]
-    per_layer = {
+    per_layer: dict[str, Any] = {
         name: [value[index] for index in kept_layers]
         for name, value in config.items()
         if "layer" in name and isinstance(value, list) and len(value) == layers
     }
+    if isinstance(first := config.get("max_window_layers"), int):
+        per_layer["max_window_layers"] = sum(index < first for index in kept_layers)
     return config | {
         **per_layer,
         "num_hidden_layers": shape.layers,

@@ -15,7 +15,7 @@ from drawplate.layerwise.calibration import read_windows
 from drawplate.layerwise.decoder import Decoder, check_walk, open_decoder
 from drawplate.layerwise.workers import Workers, workers
 from drawplate.prune.cut import Cut
-from drawplate.prune.keep import layers_to_keep
+from drawplate.prune.keep import chosen_layers, layers_to_keep
 from drawplate.prune.options import PruneOptions
 from drawplate.prune.shape import Shape, shrunk_config
 from drawplate.prune.walk import cut_by_activation, cut_by_magnitude, measure_influence
@@ -37,7 +37,7 @@ def prune_checkpoint(
 
     Returns:
         What was removed: `layers_removed` (indices in the parent), `block_influence` of every
-        layer of the parent (empty if no layer was to go), and `layers`, one entry for each layer
+        layer of the parent (empty if it chose none), and `layers`, one entry for each layer
         that stays (see `Cut.facts`).
 
     Raises:
@@ -54,13 +54,13 @@ def prune_checkpoint(
             data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
         )
     influences: list[float] = []
-    kept_layers = list(range(decoder.layers))
+    kept_layers = chosen_layers(decoder.layers, options.keep_layers, options.layers)
     removed: list[dict[str, Any]] = []
     with torch.no_grad(), workers(threads) as pool:
         if options.needs_text:
             with _sent_elsewhere():
                 check_walk(decoder, windows, pool)
-        if options.layers:
+        if options.measures_layers:
             influences = measure_influence(decoder, windows, pool)
             kept_layers = layers_to_keep(influences, options.layers)
         cuts = _cuts(decoder, kept_layers, shape, options, windows, pool)
