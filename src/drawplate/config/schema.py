@@ -172,7 +172,7 @@ def _apply_overrides(plain: dict[str, Any]) -> None:
         if given and kind not in reached:
             raise DrawplateError(
                 f"{kind}.{given[0]} is set, but no recipe of the experiment has a {kind} step",
-                f"leave it out, or choose recipes with one as {kind}.{given[0]} can reach",
+                f"leave it out, or add a recipe with a {kind} step",
             )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from drawplate.config.sections import (
     Count,
@@ -40,6 +40,17 @@ class QuantizeStep(Section):
         return self
 
 
+def _layer_choice(value: Any) -> Any:
+    """None, `even`, or the indices of layers."""
+    if value in (None, "even"):
+        return value
+    # Not True, which is a whole number to Python.
+    whole = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
+    if not whole or value != sorted(set(value)):
+        raise ValueError("write null, even, or the layers that stay, ascending, as [0,2,4]")
+    return value
+
+
 class PruneStep(Section):
     """Structured pruning to a smaller dense model; see `conf/prune/` and `prune.options`."""
 
@@ -47,7 +58,7 @@ class PruneStep(Section):
     mlp_share: Share
     kv_group_share: Share
     layers: CountOrZero
-    keep_layers: Literal["even"] | Annotated[list[CountOrZero], Field(min_length=1)] | None = None
+    keep_layers: Annotated[Any, AfterValidator(_layer_choice)] = None
     score: Literal["activation", "magnitude"]
     multiple_of: Count
     windows: Count
@@ -58,8 +69,6 @@ class PruneStep(Section):
         named = self.keep_layers if isinstance(self.keep_layers, list) else []
         if not (self.mlp_share or self.kv_group_share or self.layers or named):
             raise ValueError("nothing to prune: set mlp_share, kv_group_share or layers")
-        if named != sorted(set(named)):
-            raise ValueError("keep_layers: write each layer once, in ascending order")
         if named and self.layers:
             raise ValueError("keep_layers names the layers that stay: write layers: 0")
         return self
