@@ -85,6 +85,7 @@ class TrainingStep(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     warmup_share: Annotated[float, Field(ge=0, le=1)]
     precision: Literal["float32", "bfloat16"]
+    trained: Literal["all", "mlp"] = "all"
     seed: Seed = 0
 
 

@@ -54,7 +54,7 @@ def distill_checkpoint(
     options = DistillOptions.from_config(config)
     torch.set_num_threads(threads)
     answers, metadata = read_answers(teacher)
-    model = open_model(parent, "distill")
+    model = open_model(parent, "distill", options.training.trained)
     check_vocabulary(parent, metadata["vocabulary_sha256"], options.teacher)
     check_answers(parent, data, teacher, answers, float(metadata["temperature"]), options)
     pairs: Pairs = []
