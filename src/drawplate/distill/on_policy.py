@@ -2,9 +2,10 @@
 
 On-policy distillation (Agarwal et al. 2024, "On-policy distillation of language models: learning
 from self-generated mistakes"): the student meets the states that its own mistakes lead to, which
-no text of others shows it. TRL's GKDTrainer does the same, but keeps student and teacher over the
-whole vocabulary, draws from one global generator that a resumed run does not find again where it was, and
-brings its own trainer; what is needed here is a sampler and a rule of which batch is whose.
+no text of others shows it. TRL's GKDTrainer does the same, but asks a running teacher about every
+batch and over the whole vocabulary, where most batches here are answered by what is kept of it, and
+it is an experimental part of a large library; a sampler and a rule of which batch is whose are all
+that is missing here.
 """
 
 from typing import Any
@@ -49,7 +50,7 @@ def continued(student: Any, prompts: Tensor, tokens: int, seed: int) -> Tensor:
         fed = drawn(outputs.logits[:, -1], generator)
         windows = torch.cat([windows, fed], dim=1)
     student.train(was_training)
-    # bfloat16 copies of the weights made without gradients must not serve the pass that has them.
+    # Copies of the weights in bfloat16 that were made here know no gradients: not for the next pass.
     torch.clear_autocast_cache()
     return windows
 

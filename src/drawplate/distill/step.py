@@ -31,7 +31,7 @@ def distill_checkpoint(
     threads: int,
     live_teacher: Path | None = None,
 ) -> dict[str, Any]:
-    """Train all weights of a checkpoint towards a teacher's answers.
+    """Train a checkpoint towards a teacher's answers.
 
     Args:
         parent: The student, a float checkpoint of a causal language model.
@@ -114,14 +114,12 @@ def batch_loss(
     length = batch["input_ids"].shape[1]
     # One seed a place: parts of one batch, and runs with neighbouring seeds, draw differently.
     seed = (options.training.seed << 32) + place
-    windows = continued(student, batch["input_ids"][:, :told], length, seed)
-    said = answer(
-        judge,
-        windows,
-        options.temperature,
-        options.top_k,
-        options.hidden_layers if options.hidden_weight else 0,
-    )
+    depths = options.hidden_layers if options.hidden_weight else 0
+    half = options.training.precision == "bfloat16"
+    # Around all of it, so that weights are turned into bfloat16 once and not for every token.
+    with torch.autocast(batch["input_ids"].device.type, torch.bfloat16, enabled=half):
+        windows = continued(student, batch["input_ids"][:, :told], length, seed)
+        said = answer(judge, windows, options.temperature, options.top_k, depths)
     # What is predicted from the prompt's last token on was the student's to choose.
     said = {name: tensor[:, told - 1 :] for name, tensor in said.items()}
     return student_loss(student, {"input_ids": windows, **said}, options, pairs)
