@@ -23,13 +23,14 @@ defaults:
   - _self_
 model: tiny
 prune: {windows: 4, window_tokens: 64}
-distill: {windows: 12, held_out_windows: 4, window_tokens: 64}
+distill:
+  {windows: 12, held_out_windows: 4, window_tokens: 64, batch_windows: 4, epochs: 1, trained: all}
 recipes:
   student:
     steps:
       student:
         student: {name: small, source: {kind: folder, path: small, license: Apache-2.0, sha256: SHA}}
-recover: {windows: 12, held_out_windows: 4, window_tokens: 64}
+recover: {windows: 12, held_out_windows: 4, window_tokens: 64, batch_windows: 4}
 """
 
 
