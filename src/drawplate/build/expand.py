@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from drawplate.build.distill import add_distill_parents
+from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
-from drawplate.config.schema import Build, source_packages
+from drawplate.build.students import add_distill_parents
+from drawplate.config.schema import Build
+
+# Of a distill step, what the teacher's answers depend on.
+TEACHER_SETTINGS = ("windows", "held_out_windows", "window_tokens", "temperature", "top_k")
 
 
 def expand(
@@ -29,11 +33,7 @@ def expand(
     machine = planner.add("machine", "machine", Path("results") / "machine", {}, hardware=hardware)
     data = planner.add("data", "data", artifacts / "data", build.data)
     base = planner.add(
-        "base",
-        "base",
-        artifacts / "base",
-        build.base,
-        packages=source_packages(build.base["source"]),
+        "base", "base", artifacts / "base", build.base, packages=tuple(build.source_packages)
     )
     checkpoints = {"base": base}
     for recipe in build.recipes.values():
@@ -66,10 +66,36 @@ def _add_chain(
         config = {k: v for k, v in step.items() if k not in ("kind", "student")}
         parents = {"parent": checkpoints[parent], "data": data}
         if step["kind"] == "distill":
-            parents |= add_distill_parents(planner, step, checkpoints, data, artifacts)
+            parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
+            parents |= add_distill_parents(planner, step, checkpoints, artifacts)
         checkpoints[lineage] = planner.add(
             step["kind"], lineage, artifacts / lineage, config, parents
         )
+
+
+def _add_teacher(
+    planner: Planner,
+    step: dict[str, Any],
+    checkpoints: dict[str, Node],
+    data: Node,
+    artifacts: Path,
+) -> Node:
+    """The teacher's answers: one node for all steps that learn the same from the same teacher."""
+    config = {k: step[k] for k in TEACHER_SETTINGS}
+    config["hidden_layers"] = step["hidden_layers"] if step["hidden_weight"] else 0
+    name = f"{step['teacher']}-{digest_of_key(config)[:8]}"
+    known = [n for n in planner.nodes if (n.stage, n.name) == ("teacher", name)]
+    return (
+        known[0]
+        if known
+        else planner.add(
+            "teacher",
+            name,
+            artifacts / "teachers" / name,
+            config,
+            {"parent": checkpoints[step["teacher"]], "data": data},
+        )
+    )
 
 
 def _variants(build: Build, checkpoints: dict[str, Node]) -> list[dict[str, Any]]:

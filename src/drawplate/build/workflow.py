@@ -15,6 +15,7 @@ from drawplate.build.estimate import known_parameters, predictions
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require
 from drawplate.build.plan import Plan
+from drawplate.build.students import student_sources
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
@@ -67,7 +68,9 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
     build = load_build(config, root)
-    check_pinned(build.sources)
+    named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
+    named |= student_sources(build)
+    check_pinned({"base.source": build.base["source"], **named})
     return expand(build, root, identity(hardware), invocation(config), git_commit(root))
 
 

@@ -99,16 +99,9 @@ class Build:
         self._dump = dump
 
     @property
-    def sources(self) -> dict[str, dict[str, Any]]:
-        """Every source by the place where it stands in the configuration."""
-        named = {"base.source": self.base["source"]}
-        named |= {f"data.sources.{n}": source for n, source in self.data["sources"].items()}
-        for name, recipe in self.recipes.items():
-            for label, step in recipe.steps.items():
-                if step.get("student"):
-                    place = f"recipes.{name}.steps.{label}.student.source"
-                    named[place] = step["student"]["source"]
-        return named
+    def source_packages(self) -> list[str]:
+        """Packages that the base's kind of source needs besides the stage's own."""
+        return source_packages(self.base["source"])
 
     def pairs(self) -> list[tuple[str, str]]:
         """Recipe and engine of every variant: as listed, or the whole product."""
@@ -121,10 +114,10 @@ class Build:
         return dict(self._dump)
 
 
-def source_packages(source: dict[str, Any]) -> tuple[str, ...]:
+def source_packages(source: dict[str, Any]) -> list[str]:
     """Packages that a kind of source needs besides the stage's own."""
-    return {"hub": ("huggingface-hub",), "dvc": ("dvc",), "mlflow": ("mlflow",)}.get(
-        source["kind"], ()
+    return {"hub": ["huggingface-hub"], "dvc": ["dvc"], "mlflow": ["mlflow"]}.get(
+        source["kind"], []
     )
 
 
@@ -142,6 +135,7 @@ def check(plain: dict[str, Any]) -> Build:
         DrawplateError: With the first thing that is wrong, in one line.
     """
     _apply_overrides(plain)
+    _check_reach(plain)
     try:
         build = Build(Configuration.model_validate(plain))
     except ValidationError as error:
@@ -155,25 +149,39 @@ def _apply_overrides(plain: dict[str, Any]) -> None:
     """`quantize.bits=4` on the command line goes into every quantize step of every recipe.
 
     What is of the wrong type stays as it is: validation comes next and names it.
-
-    Raises:
-        DrawplateError: If no recipe has a step of that kind, so that the value would be lost.
     """
-    reached = set()
     for recipe in _settings(plain.get("recipes")).values():
         for step in _settings(_settings(recipe).get("steps")).values():
             kind = _settings(step).get("kind")
             if isinstance(kind, str) and kind in KINDS:
                 values = _settings(plain.get(kind))
                 step.update({k: v for k, v in values.items() if v is not None})
-                reached.add(kind)
-    for kind in KINDS:
-        given = [k for k, v in _settings(plain.get(kind)).items() if v is not None]
-        if given and kind not in reached:
+
+
+def _check_reach(plain: dict[str, Any]) -> None:
+    """Refuse values for steps of a kind that there is none of: they would be lost without a word.
+
+    Raises:
+        DrawplateError: Naming the first of them.
+    """
+    sections = {name: _settings(plain.get(name)) for name in KINDS}
+    found = _step_kinds({name: v for name, v in plain.items() if name not in sections})
+    for kind, section in sections.items():
+        given = [name for name, value in section.items() if value is not None]
+        if given and kind not in found:
             raise DrawplateError(
                 f"{kind}.{given[0]} is set, but no recipe of the experiment has a {kind} step",
                 f"leave it out, or add a recipe with a {kind} step",
             )
+
+
+def _step_kinds(value: Any) -> set[str]:
+    """What is written as a `kind` anywhere inside a value."""
+    if isinstance(value, list):
+        return {kind for item in value for kind in _step_kinds(item)}
+    kinds = {kind for item in _settings(value).values() for kind in _step_kinds(item)}
+    own = _settings(value).get("kind")
+    return kinds | {own} if isinstance(own, str) else kinds
 
 
 def _settings(value: Any) -> dict[Any, Any]:

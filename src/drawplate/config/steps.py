@@ -4,16 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from drawplate.config.sections import (
-    Count,
-    CountOrZero,
-    Name,
-    Section,
-    Seed,
-    Size,
-    Source,
-    matching,
-)
+from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
+from drawplate.config.students import Student, check_students, layer_choice
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -40,17 +32,6 @@ class QuantizeStep(Section):
         return self
 
 
-def _layer_choice(value: Any) -> Any:
-    """None, `even`, or the indices of layers."""
-    if value in (None, "even"):
-        return value
-    # Not True, which is a whole number to Python.
-    whole = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
-    if not whole or value != sorted(set(value)):
-        raise ValueError("write null, even, or the layers that stay, ascending, as [0,2,4]")
-    return value
-
-
 class PruneStep(Section):
     """Structured pruning to a smaller dense model; see `conf/prune/` and `prune.options`."""
 
@@ -58,19 +39,16 @@ class PruneStep(Section):
     mlp_share: Share
     kv_group_share: Share
     layers: CountOrZero
-    keep_layers: Annotated[Any, AfterValidator(_layer_choice)] = None
     score: Literal["activation", "magnitude"]
     multiple_of: Count
     windows: Count
     window_tokens: Count
+    keep_layers: Annotated[Any, AfterValidator(layer_choice)] = None
 
     @model_validator(mode="after")
     def _something(self) -> "PruneStep":
-        named = self.keep_layers if isinstance(self.keep_layers, list) else []
-        if not (self.mlp_share or self.kv_group_share or self.layers or named):
+        if not (self.mlp_share or self.kv_group_share or self.layers):
             raise ValueError("nothing to prune: set mlp_share, kv_group_share or layers")
-        if named and self.layers:
-            raise ValueError("keep_layers names the layers that stay: write layers: 0")
         return self
 
 
@@ -87,15 +65,6 @@ class TrainingStep(Section):
     precision: Literal["float32", "bfloat16"]
     trained: Literal["all", "mlp"] = "all"
     seed: Seed = 0
-
-
-class Student(Section):
-    """A checkpoint of its own to distill into, instead of the step's parent; as `conf/base/`."""
-
-    name: Name
-    notes: str = ""
-    parameters: Size | None = None
-    source: Source
 
 
 class DistillStep(TrainingStep):
@@ -186,7 +155,6 @@ def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:
         ValueError: Naming both recipes and what to write instead.
     """
     makers: dict[str, tuple[str, dict[str, Any]]] = {}
-    students: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, steps in recipes.items():
         lineage = "base"
         for label, step in steps.items():
@@ -197,10 +165,4 @@ def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:
                     f"recipes {first} and {name} both make {lineage}, with different settings: "
                     "rename one step's label"
                 )
-            if student := step.get("student"):
-                first, source = students.setdefault(student["name"], (name, student))
-                if source != student:
-                    raise ValueError(
-                        f"recipes {first} and {name} both name a student {student['name']}, with "
-                        "different settings: rename one"
-                    )
+    check_students(recipes)

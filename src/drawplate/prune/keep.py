@@ -57,7 +57,7 @@ def layers_to_keep(influences: list[float], remove: int) -> list[int]:
     return [0, *kept, len(influences) - 1]
 
 
-def chosen_layers(total: int, choice: list[int] | str | None, remove: int) -> list[int]:
+def chosen_layers(total: int, choice: list[int] | str, remove: int) -> list[int]:
     """The layers that stay by choice, nothing measured.
 
     Args:

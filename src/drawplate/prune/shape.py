@@ -51,11 +51,14 @@ class Shape:
         Raises:
             DrawplateError: If something asked for removes nothing, or too much.
         """
-        if isinstance(options.keep_layers, list) and options.keep_layers[-1] >= self.layers:
+        kept = options.keep_layers
+        if isinstance(kept, list) and (
+            len(kept) != self.layers - options.layers or kept[-1] >= self.layers
+        ):
             raise DrawplateError(
-                f"keep_layers: there is no layer {options.keep_layers[-1]}, the model has "
-                f"{self.layers}",
-                f"write indices of at most {self.layers - 1}",
+                f"keep_layers: {kept} are not the {self.layers - options.layers} of {self.layers} "
+                f"layers that stay when {options.layers} go",
+                f"write indices below {self.layers}, and layers: {self.layers - len(kept)}",
             )
         if options.layers > max(self.layers - 2, 0):
             raise DrawplateError(
@@ -75,8 +78,7 @@ class Shape:
                 f"kv_group_share: {options.kv_group_share} of {self.groups} removes none",
                 f"write kv_group_share: {1 / self.groups:.3f} to remove one, or 0.0",
             )
-        kept = options.keep_layers
-        layers = len(kept) if isinstance(kept, list) else self.layers - options.layers
+        layers = self.layers - options.layers
         return dataclasses.replace(self, layers=layers, channels=channels, groups=groups)
 
 
@@ -90,8 +92,8 @@ def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) 
 
     Returns:
         A new one. Lists with an entry for each layer (`layer_types`, `no_rope_layers`) keep the
-        entries of the layers that stay, and `max_window_layers` (of Qwen2: the first so many layers
-        attend to everything) counts those of them that stay. `head_dim` is written out, for without it the head
+        entries of the layers that stay, and Qwen2's `max_window_layers`, the first of which have no
+        window, counts those of them that stay. `head_dim` is written out, for without it the head
         dimension would be taken as hidden_size over the new number of heads.
     """
     layers = config["num_hidden_layers"]

@@ -54,13 +54,15 @@ def prune_checkpoint(
             data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
         )
     influences: list[float] = []
-    kept_layers = chosen_layers(decoder.layers, options.keep_layers, options.layers)
+    kept_layers = list(range(decoder.layers))
     removed: list[dict[str, Any]] = []
     with torch.no_grad(), workers(threads) as pool:
         if options.needs_text:
             with _sent_elsewhere():
                 check_walk(decoder, windows, pool)
-        if options.measures_layers:
+        if options.keep_layers:
+            kept_layers = chosen_layers(decoder.layers, options.keep_layers, options.layers)
+        elif options.layers:
             influences = measure_influence(decoder, windows, pool)
             kept_layers = layers_to_keep(influences, options.layers)
         cuts = _cuts(decoder, kept_layers, shape, options, windows, pool)

@@ -101,8 +101,7 @@ MISTAKES = {
     # Pruning and distillation.
     f"{HALF} & {LAYERS}=odd": f"{LAYERS} = 'odd' is wrong: write null, even, or the layers",
     f"{HALF} & {LAYERS}=[1,a]": f"{LAYERS} = [1, 'a'] is wrong: write null, even, or",
-    f"{HALF} & {LAYERS}=[2,1] & recipes.half.steps.h.layers=0": "ascending, as [0,2,4]",
-    f"{HALF} & {LAYERS}=[1,2]": "keep_layers names the layers that stay: write layers: 0",
+    f"{HALF} & {LAYERS}=[2,1]": "ascending, as [0,2,4]",
     f"{KD} & recipes.kd.steps.kd.on_policy_share=0.5 & recipes.kd.steps.kd.window_tokens=32": (
         "recipes.kd.steps.kd: on_policy_prompt_tokens: leave room for a continuation"
     ),

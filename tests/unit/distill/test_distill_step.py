@@ -35,7 +35,7 @@ CONFIG = TRAINING | {
 }
 
 
-PRUNE = {"mlp_share": 0.0, "kv_group_share": 0.0, "layers": 0}
+PRUNE = {"mlp_share": 0.0, "kv_group_share": 0.0, "windows": 4, "window_tokens": 32}
 
 
 def manifest(folder, name, parent, **extra):
@@ -156,7 +156,7 @@ def test_layers_kept_of_the_teacher_are_told_from_the_manifests(base, text_data,
     for label, kept in (("a", [0, 2, 3, 5]), ("b", [0, 1, 3])):
         child = f"{child}.{label}"
         (tmp_path / child).mkdir()
-        config = PRUNE | {"keep_layers": kept}
+        config = PRUNE | {"keep_layers": kept, "layers": 2 if label == "a" else 1}
         facts = prune_checkpoint(
             tmp_path / parent["name"], text_data, tmp_path / child, config, threads=1
         )
@@ -177,7 +177,7 @@ def test_student_of_chosen_layers_learns_hidden_states_and_logits(text_data, tmp
     write_model(tmp_path / "base", layers=4)
     manifest(tmp_path / "base", "base", None)
     (tmp_path / "base.half").mkdir()
-    config = PRUNE | {"keep_layers": [0, 2]}
+    config = PRUNE | {"keep_layers": [0, 2], "layers": 2}
     facts = prune_checkpoint(tmp_path / "base", text_data, tmp_path / "base.half", config, 1)
     parent = {"name": "base", "digest": digest_in(tmp_path / "base")}
     manifest(tmp_path / "base.half", "base.half", parent, pruned=facts)

@@ -202,11 +202,10 @@ def test_first_and_last_layer_stay_whatever_their_influence():
 
 
 def test_chosen_layers_are_those_named_or_evenly_spaced():
-    assert chosen_layers(12, [0, 3, 7], remove=0) == [0, 3, 7]
+    assert chosen_layers(12, [0, 3, 7], remove=9) == [0, 3, 7]
     assert chosen_layers(7, "even", remove=3) == [0, 2, 4, 6]
     assert chosen_layers(12, "even", remove=6) == [0, 2, 4, 7, 9, 11]
     assert chosen_layers(5, "even", remove=4) == [2]
-    assert chosen_layers(4, None, remove=0) == [0, 1, 2, 3]
 
 
 def test_windows_of_qwen2_count_the_layers_that_stay():

@@ -116,12 +116,14 @@ def test_dropped_layers_equal_running_without_them(tiny_llama, calibration_data,
 @pytest.mark.parametrize(
     ("choice", "kept"),
     [
-        ({"keep_layers": [0, 3], "layers": 0}, [0, 3]),
+        ({"keep_layers": [0, 3], "layers": 2}, [0, 3]),
         ({"keep_layers": "even", "layers": 1}, [0, 2, 3]),
     ],
 )
-def test_chosen_layers_stay_and_nothing_is_measured(tiny_llama, tmp_path, choice, kept):
-    report = prune(tiny_llama, tmp_path / "no data", tmp_path / "small", **DEPTH | choice)
+def test_chosen_layers_stay_and_nothing_is_measured(
+    tiny_llama, calibration_data, tmp_path, choice, kept
+):
+    report = prune(tiny_llama, calibration_data, tmp_path / "small", **DEPTH | choice)
     assert report["layers_removed"] == sorted({0, 1, 2, 3} - set(kept))
     assert report["block_influence"] == []
     without, small = load(tiny_llama), load(tmp_path / "small")
@@ -130,9 +132,10 @@ def test_chosen_layers_stay_and_nothing_is_measured(tiny_llama, tmp_path, choice
 
 
 def test_layer_that_is_not_there_cannot_stay(tiny_llama, tmp_path):
-    choice = DEPTH | {"keep_layers": [0, 4], "layers": 0}
-    with pytest.raises(DrawplateError, match="there is no layer 4, the model has 4"):
-        prune(tiny_llama, tmp_path, tmp_path / "small", **choice)
+    for kept, layers in (([0, 4], 2), ([0, 3], 1)):
+        choice = DEPTH | {"keep_layers": kept, "layers": layers}
+        with pytest.raises(DrawplateError, match="indices below 4, and layers: 2"):
+            prune(tiny_llama, tmp_path, tmp_path / f"small{layers}", **choice)
 
 
 def test_layer_that_does_next_to_nothing_goes(make_decoder, calibration_data, tmp_path):
