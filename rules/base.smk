@@ -2,11 +2,13 @@ rule base:
     input:
         unpack(parents),
     output:
-        stamp="artifacts/{model}/base/{key}.key",
+        stamp="artifacts/{model}/{base}/{key}.key",
     log:
-        "logs/base/{model}.{key}.log",
+        "logs/base/{model}.{base}.{key}.log",
     benchmark:
-        "benchmarks/base/{model}.{key}.jsonl"
+        "benchmarks/base/{model}.{base}.{key}.jsonl"
+    wildcard_constraints:
+        base=names("base"),
     threads: 1
     resources:
         mem_mb=4000,
@@ -15,7 +17,7 @@ rule base:
         job=job_file,
         output=output_folder,
     message:
-        "Fetch the base of {wildcards.model}"
+        "Fetch the {wildcards.base} of {wildcards.model}"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/base.py --config {params.job}"
         " --output {params.output} 2>&1 | tee {log}"

@@ -19,8 +19,10 @@ rule distill:
         parent=folder_of("parent"),
         data=folder_of("data"),
         teacher=folder_of("teacher"),
+        live_teacher=option("--live-teacher", "live_teacher"),
     message:
         "Distill {wildcards.lineage}"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/distill.py --config {params.job}"
-        " --parent {params.parent} --data {params.data} --teacher {params.teacher} --output {params.output} 2>&1 | tee {log}"
+        " --parent {params.parent} --data {params.data} --teacher {params.teacher}"
+        " {params.live_teacher} --output {params.output} 2>&1 | tee {log}"

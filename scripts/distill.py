@@ -16,9 +16,15 @@ def change(step: StepInputs) -> dict[str, Any]:
         step.config,
         step.resume,
         step.threads,
+        step.others.get("live_teacher"),
     )
     return {"training": facts}
 
 
 if __name__ == "__main__":
-    run_step(__doc__, change, others={"teacher": "folder of the teacher stage"})
+    run_step(
+        __doc__,
+        change,
+        others={"teacher": "folder of the teacher stage"},
+        optional={"live_teacher": "the teacher's checkpoint, for a student that writes windows"},
+    )

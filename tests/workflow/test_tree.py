@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from drawplate.artifacts.manifest import digest_of, list_files
+from tests.tiny import write_model
 from tests.workflow.conftest import Checkout, make_tiny
 
 pytestmark = pytest.mark.integration
@@ -14,14 +16,21 @@ defaults:
   - /recipe@recipes.float: float
   - /recipe@recipes.w75-kd: w75-kd
   - /recipe@recipes.w75-lora: w75-lora
+  - /distill@recipes.student.steps.student: on_policy
   - /engine@engines.onnxruntime: onnxruntime
   - override /base: folder
   - override /data: tiny
   - _self_
 model: tiny
 prune: {windows: 4, window_tokens: 64}
-distill: {windows: 12, held_out_windows: 4, window_tokens: 64}
-recover: {windows: 12, held_out_windows: 4, window_tokens: 64}
+distill:
+  {windows: 12, held_out_windows: 4, window_tokens: 64, batch_windows: 4, epochs: 1, trained: all}
+recipes:
+  student:
+    steps:
+      student:
+        student: {name: small, source: {kind: folder, path: small, license: Apache-2.0, sha256: SHA}}
+recover: {windows: 12, held_out_windows: 4, window_tokens: 64, batch_windows: 4}
 """
 
 
@@ -31,7 +40,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     path = checkout.path / "conf/experiment/tiny.yaml"
     settings = [x for x in path.read_text().splitlines() if x.startswith(("base:", "evaluate:"))]
     benchmark = path.read_text().split("benchmark:")[1]
-    path.write_text(EXPERIMENT + "\n".join(settings) + "\nbenchmark:" + benchmark)
+    write_model(checkout.path / "small", layers=1, seed=4)
+    sha256 = digest_of(list_files(checkout.path / "small"))
+    path.write_text(
+        EXPERIMENT.replace("SHA", sha256) + "\n".join(settings) + "\nbenchmark:" + benchmark
+    )
     result = checkout.snakemake()
     assert result.returncode == 0, result.stdout + result.stderr
     return checkout
@@ -53,6 +66,21 @@ def test_the_chain_is_smaller_and_trained_at_every_link(tree: Checkout) -> None:
         assert trained["digest"] != pruned["digest"]
     config = json.loads((tree.path / "artifacts/tiny/base.w75.kd/config.json").read_text())
     assert config["intermediate_size"] == 96
+
+
+def test_a_student_of_its_own_is_fetched_and_learns_from_the_shared_answers(tree: Checkout) -> None:
+    student, taught = manifest(tree, "students/small"), manifest(tree, "base.student")
+    assert taught["parent"] == {"name": "students/small", "digest": student["digest"]}
+    assert taught["training"]["improved"]
+    assert student["base"]["license"] == "Apache-2.0"
+    assert len(list((tree.path / "benchmarks/teacher").glob("*.jsonl"))) == 1
+    lineage = tree.drawplate("whence", "artifacts/tiny/base.student")
+    assert "folder:small" in lineage.stdout
+    report = json.loads((tree.path / "results/tiny/report.json").read_text())
+    (variant,) = [v for v in report["variants"] if v["recipe"] == "student"]
+    assert [j["stage"] for j in variant["jobs"]][:2] == ["base", "distill"]
+    assert "--live-teacher artifacts/tiny/base " in taught["command"] + " "
+    assert not tree.planned()
 
 
 def test_recipes_share_their_prefix_and_the_report_shows_each_step(tree: Checkout) -> None:

@@ -64,7 +64,7 @@ def known_sizes(
         root: The repository.
         fetched: Entries of the config.json of a base that is on a hub.
     """
-    (node,) = plan.of("base")
+    node = plan.of("base")[0]  # students come after it
     source = plan.base["source"]
     given = Path(source.get("path") or "").expanduser() / "config.json"
     places: list[tuple[Any, str]] = []

@@ -5,6 +5,7 @@ from typing import Any
 
 from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
+from drawplate.build.students import add_distill_parents
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
@@ -66,10 +67,11 @@ def _add_chain(
         parent, lineage = lineage, f"{lineage}.{label}"
         if lineage in checkpoints:
             continue
-        config = {k: v for k, v in step.items() if k != "kind"}
+        config = {k: v for k, v in step.items() if k not in ("kind", "student")}
         parents = {"parent": checkpoints[parent], "data": data}
         if step["kind"] == "distill":
             parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
+            parents |= add_distill_parents(planner, step, checkpoints, artifacts)
         checkpoints[lineage] = planner.add(
             step["kind"], lineage, artifacts / lineage, config, parents
         )

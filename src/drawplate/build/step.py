@@ -41,6 +41,7 @@ def run_step(
     description: str | None,
     change: Callable[[StepInputs], dict[str, Any]],
     others: dict[str, str] | None = None,
+    optional: dict[str, str] | None = None,
 ) -> None:
     """The command line of a step's script: read the arguments, run the job, audit the result.
 
@@ -48,6 +49,7 @@ def run_step(
         description: For `--help`.
         change: Fills the output folder; what it returns goes into the manifest.
         others: Roles of further input folders and what `--help` says of each.
+        optional: Further ones that may be left out; `live_teacher` is told as `--live-teacher`.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True, help="the job, JSON")
@@ -55,6 +57,8 @@ def run_step(
     parser.add_argument("--data", type=Path, required=True, help="folder of the data stage")
     for role, words in (others or {}).items():
         parser.add_argument(f"--{role}", type=Path, required=True, help=words)
+    for role, words in (optional or {}).items():
+        parser.add_argument(f"--{role.replace('_', '-')}", type=Path, help=words)
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args()
     job = Job.read(arguments.config)
@@ -67,7 +71,11 @@ def run_step(
                 StepInputs(
                     parent=arguments.parent,
                     data=arguments.data,
-                    others={role: getattr(arguments, role) for role in others or {}},
+                    others={
+                        role: getattr(arguments, role)
+                        for role in (*(others or {}), *(optional or {}))
+                        if getattr(arguments, role)
+                    },
                     output=folder,
                     resume=resume,
                     config=job.config,

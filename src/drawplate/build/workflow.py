@@ -17,6 +17,7 @@ from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
 from drawplate.build.shapes import Architecture
+from drawplate.build.students import student_sources
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
@@ -81,6 +82,7 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     require(hardware)
     build = load_build(config, root)
     named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
+    named |= student_sources(build)
     check_pinned({"base.source": build.base["source"], **named})
     return expand(build, root, identity(hardware), invocation(config), git_commit(root))
 

@@ -102,9 +102,7 @@ class Build:
     @property
     def source_packages(self) -> list[str]:
         """Packages that the base's kind of source needs besides the stage's own."""
-        return {"hub": ["huggingface-hub"], "dvc": ["dvc"], "mlflow": ["mlflow"]}.get(
-            self.base["source"]["kind"], []
-        )
+        return source_packages(self.base["source"])
 
     def pairs(self) -> list[tuple[str, str]]:
         """Recipe and engine of every variant: as listed, or the whole product."""
@@ -115,6 +113,13 @@ class Build:
     def plain(self) -> dict[str, Any]:
         """Everything, for the record."""
         return dict(self._dump)
+
+
+def source_packages(source: dict[str, Any]) -> list[str]:
+    """Packages that a kind of source needs besides the stage's own."""
+    return {"hub": ["huggingface-hub"], "dvc": ["dvc"], "mlflow": ["mlflow"]}.get(
+        source["kind"], []
+    )
 
 
 class PlainRecipe:
@@ -131,6 +136,7 @@ def check(plain: dict[str, Any]) -> Build:
         DrawplateError: With the first thing that is wrong, in one line.
     """
     _apply_overrides(plain)
+    _check_reach(plain)
     try:
         build = Build(Configuration.model_validate(plain))
     except ValidationError as error:
@@ -151,6 +157,32 @@ def _apply_overrides(plain: dict[str, Any]) -> None:
             if isinstance(kind, str) and kind in KINDS:
                 values = _settings(plain.get(kind))
                 step.update({k: v for k, v in values.items() if v is not None})
+
+
+def _check_reach(plain: dict[str, Any]) -> None:
+    """Refuse values for steps of a kind that there is none of: they would be lost without a word.
+
+    Raises:
+        DrawplateError: Naming the first of them.
+    """
+    sections = {name: _settings(plain.get(name)) for name in KINDS}
+    found = _step_kinds({name: v for name, v in plain.items() if name not in sections})
+    for kind, section in sections.items():
+        given = [name for name, value in section.items() if value is not None]
+        if given and kind not in found:
+            raise DrawplateError(
+                f"{kind}.{given[0]} is set, but no recipe of the experiment has a {kind} step",
+                f"leave it out, or add a recipe with a {kind} step",
+            )
+
+
+def _step_kinds(value: Any) -> set[str]:
+    """What is written as a `kind` anywhere inside a value."""
+    if isinstance(value, list):
+        return {kind for item in value for kind in _step_kinds(item)}
+    kinds = {kind for item in _settings(value).values() for kind in _step_kinds(item)}
+    own = _settings(value).get("kind")
+    return kinds | {own} if isinstance(own, str) else kinds
 
 
 def _settings(value: Any) -> dict[Any, Any]:

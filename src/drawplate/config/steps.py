@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
+from drawplate.config.students import Student, check_students, layer_choice
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 CANDIDATES = ("4/64", "4/32", "8/32")
@@ -72,6 +73,7 @@ class PruneStep(Section):
     multiple_of: Count
     windows: Count
     window_tokens: Count
+    keep_layers: Annotated[Any, AfterValidator(layer_choice)] = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "PruneStep":
@@ -122,6 +124,7 @@ class TrainingStep(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     warmup_share: Annotated[float, Field(ge=0, le=1)]
     precision: Literal["float32", "bfloat16"]
+    trained: Literal["all", "mlp"] = "all"
     seed: Seed = 0
 
 
@@ -140,6 +143,19 @@ class DistillStep(TrainingStep):
     top_k: Count
     hidden_weight: Annotated[float, Field(ge=0)]
     hidden_layers: Count
+    on_policy_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    on_policy_prompt_tokens: Count = 32
+    student: Student | None = None
+
+    @model_validator(mode="after")
+    def _room(self) -> "DistillStep":
+        if self.on_policy_share and self.on_policy_prompt_tokens >= self.window_tokens:
+            raise ValueError("on_policy_prompt_tokens: leave room for a continuation in the window")
+        if self.student and self.hidden_weight:
+            raise ValueError(
+                "hidden states of another checkpoint cannot be compared: write hidden_weight: 0.0"
+            )
+        return self
 
 
 class RecoverStep(TrainingStep):
@@ -179,6 +195,11 @@ def check_chain(name: str, steps: dict[str, dict[str, Any]]) -> None:
                 f"recipes.{name}: step {label} learns from {step['teacher']}, which is no ancestor "
                 f"of it; its ancestors are {', '.join(sorted(lineages))}"
             )
+        if step.get("student") and lineage != "base":
+            raise ValueError(
+                f"recipes.{name}: step {label} brings a student of its own, so what comes before "
+                "it would be lost; put it first"
+            )
         lineage = f"{lineage}.{label}"
         lineages.add(lineage)
     if len(lineage) > LONGEST_LINEAGE:
@@ -208,3 +229,4 @@ def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:
                     f"recipes {first} and {name} both make {lineage}, with different settings: "
                     "rename one step's label"
                 )
+    check_students(recipes)

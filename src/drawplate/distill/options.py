@@ -15,6 +15,8 @@ class DistillOptions:
         top_k: Tokens of the teacher's distribution that are told apart.
         hidden_weight: Weight of the distance of hidden states beside the divergence.
         hidden_layers: Depths at which they are compared.
+        on_policy_share: Share of the batches whose windows the student writes itself.
+        on_policy_prompt_tokens: Tokens of a window that such a batch starts from.
         training: What the loop reads.
         teacher: Lineage of the teacher, for the record.
     """
@@ -24,6 +26,8 @@ class DistillOptions:
     hidden_weight: float
     hidden_layers: int
     training: TrainingOptions
+    on_policy_share: float = 0.0
+    on_policy_prompt_tokens: int = 32
     teacher: str = ""
 
     @classmethod

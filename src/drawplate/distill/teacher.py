@@ -17,6 +17,7 @@ keeps them within the range of float16.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from drawplate.artifacts.files import need_free_bytes
+from drawplate.distill.check import vocabulary_sha256
 from drawplate.distill.hidden import depths, rms_normalized
 from drawplate.errors import DrawplateError
 from drawplate.progress import progress
@@ -84,9 +86,12 @@ def ask_teacher(
     need_free_bytes(output, size, "the teacher's answers")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     _fill(model, answers, options)
+    metadata = {
+        "temperature": float(options.temperature),
+        "vocabulary_sha256": vocabulary_sha256(parent),
+    }
     # One entry only: safetensors writes several in random order, and digests would differ.
-    metadata = {"temperature": repr(float(options.temperature))}
-    save_file(answers, output / ANSWERS, metadata=metadata)
+    save_file(answers, output / ANSWERS, metadata={"asked": json.dumps(metadata)})
     mass = 1 - answers["rest_log_prob"].to(torch.float64).exp().mean()
     return {
         "windows": options.windows,
@@ -97,8 +102,8 @@ def ask_teacher(
     }
 
 
-def read_answers(folder: Path) -> tuple[dict[str, Tensor], float]:
-    """A teacher's answers by name, and the temperature they are for.
+def read_answers(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A teacher's answers by name, and the `temperature` and `vocabulary_sha256` they are for.
 
     Raises:
         DrawplateError: If the folder holds none.
@@ -108,7 +113,7 @@ def read_answers(folder: Path) -> tuple[dict[str, Tensor], float]:
         raise DrawplateError(f"{folder} has no {ANSWERS}", "give the folder of the teacher stage")
     with safe_open(path, framework="pt") as stored:
         tensors = {name: stored.get_tensor(name) for name in sorted(stored.keys())}
-        return tensors, float(stored.metadata()["temperature"])
+        return tensors, json.loads(stored.metadata()["asked"])
 
 
 def _check(parent: Path, config: Any, options: TeacherOptions) -> None:
@@ -147,25 +152,41 @@ def _room(token_ids: Tensor, config: Any, options: TeacherOptions) -> dict[str, 
     return answers
 
 
-@torch.no_grad()
 def _fill(model: Any, answers: dict[str, Tensor], options: TeacherOptions) -> None:
     """Run the teacher, batch by batch."""
     size = max(1, BATCH_TOKENS // options.window_tokens)
-    wanted = depths(model.config.num_hidden_layers, options.hidden_layers)
     starts = range(0, len(answers["input_ids"]), size)
     for start in progress(starts, "ask the teacher", unit="batches"):
         part = slice(start, start + size)
-        outputs = model(
-            input_ids=answers["input_ids"][part].to(model.device),
-            use_cache=False,
-            output_hidden_states=bool(wanted),
-        )
-        log_probs = (outputs.logits.to(torch.float32) / options.temperature).log_softmax(-1)
-        top = log_probs.topk(options.top_k)
-        rest = log_probs.scatter_(-1, top.indices, -torch.inf).logsumexp(-1)
-        answers["top_log_probs"][part] = top.values.cpu()
-        answers["top_ids"][part] = top.indices.to("cpu", torch.int32)
-        answers["rest_log_prob"][part] = rest.cpu()
-        for place, depth in enumerate(wanted):
-            states = rms_normalized(outputs.hidden_states[depth])
-            answers["hidden"][part, :, place] = states.to("cpu", torch.float16)
+        token_ids = answers["input_ids"][part].to(model.device)
+        said = answer(model, token_ids, options.temperature, options.top_k, options.hidden_layers)
+        for name, tensor in said.items():
+            answers[name][part] = tensor.to("cpu", answers[name].dtype)
+
+
+@torch.no_grad()
+def answer(
+    model: Any, token_ids: Tensor, temperature: float, top_k: int, hidden_layers: int
+) -> dict[str, Tensor]:
+    """What a teacher says of windows, in the model's own precision.
+
+    Args:
+        model: The teacher.
+        token_ids: int64 [windows, tokens], on its device.
+        temperature: Of its distribution.
+        top_k: Tokens that are told apart.
+        hidden_layers: Depths whose hidden states are wanted, or 0.
+
+    Returns:
+        `top_ids`, `top_log_probs`, `rest_log_prob` and, if wanted, `hidden`; shapes as stored.
+    """
+    wanted = depths(model.config.num_hidden_layers, hidden_layers)
+    outputs = model(input_ids=token_ids, use_cache=False, output_hidden_states=bool(wanted))
+    log_probs = (outputs.logits.to(torch.float32) / temperature).log_softmax(-1)
+    top = log_probs.topk(top_k)
+    rest = log_probs.scatter_(-1, top.indices, -torch.inf).logsumexp(-1)
+    said = {"top_ids": top.indices, "top_log_probs": top.values, "rest_log_prob": rest}
+    if wanted:
+        states = [rms_normalized(outputs.hidden_states[depth]) for depth in wanted]
+        said["hidden"] = torch.stack(states, dim=-2)
+    return said

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from drawplate.layerwise.decoder import UNITS
+from drawplate.layerwise.moments import cross_moment, mean_square, second_moment
 from drawplate.layerwise.workers import Workers
 from drawplate.prune.compensate import (
     aimed,
@@ -17,7 +18,6 @@ from drawplate.prune.compensate import (
 )
 from drawplate.prune.cut import Cut, Fitted, masked
 from drawplate.prune.keep import keep_best
-from drawplate.prune.moments import cross_moment, mean_square, second_moment
 from drawplate.prune.options import Refit, Score
 from drawplate.prune.scores import (
     channel_importance,

@@ -57,6 +57,27 @@ def layers_to_keep(influences: list[float], remove: int) -> list[int]:
     return [0, *kept, len(influences) - 1]
 
 
+def chosen_layers(total: int, choice: list[int] | str, remove: int) -> list[int]:
+    """The layers that stay by choice, nothing measured.
+
+    Args:
+        total: Layers there are.
+        choice: Indices that stay, or else all but `remove` at equal distances, the first and the
+            last among them (a middle one if only one stays).
+        remove: How many go if the choice names none.
+
+    Returns:
+        Indices, ascending.
+    """
+    if isinstance(choice, list):
+        return choice
+    count = total - remove
+    if count == 1:
+        return [total // 2]
+    # Rounded half up, in whole numbers.
+    return [(2 * i * (total - 1) + count - 1) // (2 * (count - 1)) for i in range(count)]
+
+
 def rows_of_groups(groups: Tensor, width: int) -> Tensor:
     """Rows of the given groups in a matrix in which each group has `width` rows side by side.
 

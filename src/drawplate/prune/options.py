@@ -33,6 +33,9 @@ class PruneOptions:
         multiple_of: MLP channels and the hidden size are kept in multiples of it.
         windows: Calibration windows.
         window_tokens: Tokens of one calibration window.
+        keep_layers: Which layers stay if `layers` many go: None for those of most block influence;
+            `even` for layers at equal distances, the first and the last among them; or the very
+            layers, ascending (Sanh et al. 2019, DistilBERT).
     """
 
     mlp_share: float = 0.0
@@ -50,11 +53,12 @@ class PruneOptions:
     multiple_of: int = 32
     windows: int = 16
     window_tokens: int = 512
+    keep_layers: Literal["even"] | list[int] | None = None
 
     @property
     def measures_model(self) -> bool:
         """Whether the unpruned model is measured before anything is chosen."""
-        return self.layers > 0 or self.hidden_share > 0
+        return (self.layers > 0 and not self.keep_layers) or self.hidden_share > 0
 
     @property
     def needs_text(self) -> bool:

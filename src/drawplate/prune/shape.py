@@ -55,6 +55,15 @@ class Shape:
         Raises:
             DrawplateError: If something asked for removes nothing, or too much.
         """
+        kept = options.keep_layers
+        if isinstance(kept, list) and (
+            len(kept) != self.layers - options.layers or kept[-1] >= self.layers
+        ):
+            raise DrawplateError(
+                f"keep_layers: {kept} are not the {self.layers - options.layers} of {self.layers} "
+                f"layers that stay when {options.layers} go",
+                f"write indices below {self.layers}, and layers: {self.layers - len(kept)}",
+            )
         if options.layers > max(self.layers - 2, 0):
             raise DrawplateError(
                 f"layers: {options.layers} of {self.layers} cannot go, the first and last stay",
@@ -113,12 +122,13 @@ def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) 
 
     Returns:
         A new one. Lists with an entry for each layer (`layer_types`, `no_rope_layers`) keep the
-        entries of the layers that stay. `head_dim` is written out, for without it the head
+        entries of the layers that stay, and Qwen2's `max_window_layers`, the first of which have no
+        window, counts those of them that stay. `head_dim` is written out, for without it the head
         dimension would be taken as hidden_size over the new number of heads. `rms_norm_eps` is
         scaled with the hidden size, see `prune.cut.Cut`.
     """
     layers = config["num_hidden_layers"]
-    per_layer = {
+    per_layer: dict[str, Any] = {
         name: [value[index] for index in kept_layers]
         for name, value in config.items()
         if "layer" in name and isinstance(value, list) and len(value) == layers
@@ -126,6 +136,8 @@ def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) 
     if shape.hidden != config["hidden_size"]:
         scale = config["hidden_size"] / shape.hidden
         per_layer["rms_norm_eps"] = config["rms_norm_eps"] * scale
+    if isinstance(first := config.get("max_window_layers"), int):
+        per_layer["max_window_layers"] = sum(index < first for index in kept_layers)
     return config | {
         **per_layer,
         "hidden_size": shape.hidden,

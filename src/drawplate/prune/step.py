@@ -18,7 +18,7 @@ from drawplate.layerwise.workers import Workers, workers
 from drawplate.prune.budget import Sizes, chosen, predicted
 from drawplate.prune.cut import NORMS, cut_norm, is_rms_norm
 from drawplate.prune.fit import Plan
-from drawplate.prune.keep import keep_best, layers_to_keep
+from drawplate.prune.keep import chosen_layers, keep_best, layers_to_keep
 from drawplate.prune.measure import measure_model
 from drawplate.prune.options import PruneOptions
 from drawplate.prune.shape import Shape, shrunk_config
@@ -26,8 +26,6 @@ from drawplate.prune.state import load_cut
 from drawplate.prune.walk import cut_by_weights, cut_on_text
 
 CALIBRATION = Path("texts", "calibration.jsonl")
-SHARD_BYTES = 10**9
-"""Of a file of the result. One is in memory at a time, or one tensor that is larger."""
 
 
 def prune_checkpoint(
@@ -46,7 +44,7 @@ def prune_checkpoint(
 
     Returns:
         What was removed: `budget` (see `budget.predicted`), `layers_removed` (indices in the
-        parent), `block_influence` of every layer of the parent (empty if no layer was to go),
+        parent), `block_influence` of every layer of the parent (empty if it chose none),
         `hidden_removed` (residual channels), and `layers`, one entry for each layer that stays
         (see `Cut.facts`).
 
@@ -74,7 +72,7 @@ def prune_checkpoint(
         else:
             cut_by_weights(decoder, plan, resume)
         removed: list[dict[str, Any]] = []
-        write_shards(output, _tensors(decoder, plan, resume, removed), SHARD_BYTES)
+        write_shards(output, _tensors(decoder, plan, resume, removed))
     copy_companions(parent, output)
     write_json(output / "config.json", shrunk_config(parent_config, shape, plan.kept_layers))
     shutil.rmtree(resume)
@@ -98,9 +96,11 @@ def _plan(
     """What is to go, and block influences if they were measured for it."""
     kept_layers, hidden, influences = list(range(decoder.layers)), None, []
     before = Shape.of(decoder.skeleton.config)
+    if options.keep_layers:
+        kept_layers = chosen_layers(decoder.layers, options.keep_layers, options.layers)
     if options.measures_model:
         measured = measure_model(decoder, windows, resume, pool)
-        if options.layers:
+        if options.layers and not options.keep_layers:
             influences = measured.influences
             kept_layers = layers_to_keep(influences, options.layers)
         if shape.hidden < before.hidden:

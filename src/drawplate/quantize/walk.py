@@ -119,7 +119,7 @@ def _walk(
         for unit, inputs in walk_layer(layer, hidden, positions, pool):
             if finished is None:
                 weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
-                hessian = second_moment(inputs, pool)
+                hessian = second_moment(inputs, pool, torch.float32)
                 name = f"{decoder.prefix}{index}.{unit}"
                 fused = _quantize(weight, hessian, forms[name], options, pool)
                 errors[name] = {"output_error": _output_error(weight, fused, hessian, pool)}
@@ -131,7 +131,8 @@ def _walk(
             save_measured(folder, f"layer-{index:05d}", errors)
             save_finished(folder, f"layer-{index:05d}", done)
     if forms[HEAD].bits < 16 and load_finished(folder, HEAD) is None:
-        hessian = second_moment(pool.map(decoder.final_norm(), hidden), pool)
+        normed = pool.map(decoder.final_norm(), hidden)
+        hessian = second_moment(normed, pool, torch.float32)
         weight = decoder.head_weight()
         head = _quantize(weight, hessian, forms[HEAD], options, pool)
         error = _output_error(weight, head, hessian, pool)

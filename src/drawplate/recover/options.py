@@ -11,7 +11,7 @@ class RecoverOptions:
     """One recover step's config.
 
     Attributes:
-        method: `lora` (adapters beside every linear layer but the head, merged at the end) or
+        method: `lora` (adapters beside linear layers, never the head, merged at the end) or
             `full` (all weights).
         rank: Of the adapters.
         alpha: Their scale times the rank.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from drawplate.recover.options import RecoverOptions
 from drawplate.training.loop import Windows, train
-from drawplate.training.model import open_model, write_model
+from drawplate.training.model import MLP, open_model, write_model
 from drawplate.training.split import is_held_out, read_all_windows
 
 
@@ -39,7 +39,7 @@ def recover_checkpoint(
     """
     options = RecoverOptions.from_config(config)
     torch.set_num_threads(threads)
-    model = open_model(parent, "recover")
+    model = open_model(parent, "recover", options.training.trained)
     loop = options.training
     token_ids = read_all_windows(
         data, parent / "tokenizer.json", loop.windows, loop.held_out_windows, loop.window_tokens
@@ -68,17 +68,21 @@ def with_adapters(model: Any, options: RecoverOptions) -> Any:
 
     Args:
         model: Of transformers; its own weights are frozen.
-        options: Rank, scale and the seed of the adapters' first weights.
+        options: Rank, scale, the seed of the adapters' first weights, and whether only linear
+            layers of the MLP blocks get them.
     """
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(options.training.seed)
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=[name for name in linear if MLP in name]
+        if options.training.trained == "mlp"
+        else "all-linear",
     )
     return get_peft_model(model, config)
 

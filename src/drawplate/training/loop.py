@@ -8,36 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from drawplate.artifacts.files import need_free_bytes
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.training.options import TrainingOptions
-from drawplate.training.watch import Watch, curve_of, last_whole_step
+from drawplate.training.watch import Watch, as_callback, curve_of, last_whole_step
 
 MICRO_TOKENS = 1024  # computed at once; more only costs memory, a batch is summed up from these
 Windows = Mapping[str, Tensor]
 """Tensors of one length [windows, ...]; `input_ids` is one of them."""
+PLACE = "place"
+"""In a batch to learn from: each window's place in the order of the whole training, int64 [windows].
+What a loss draws at random it draws from this, so that a resumed run draws the same."""
 Loss = Callable[[Any, Windows], Tensor]
 """From a model and a batch of windows to their mean loss, a scalar."""
-
-
-class _LossTrainer(Trainer):  # type: ignore[misc, unused-ignore]  # transformers is not followed
-    """The Trainer with a loss given as a function, each batch's mean."""
-
-    loss_is_scaled_for_ga = False
-    loss: Loss
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: Windows,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Tensor:
-        """Our loss of a batch."""
-        return self.loss(model, inputs)
 
 
 def train(
@@ -79,16 +64,13 @@ def train(
     order = _order(len(windows["input_ids"]), options)
     total_steps = math.ceil(len(order) / options.batch_windows)
     arguments = _arguments(options, total_steps, resume_folder)
-    trainer = _LossTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=[{name: t[i] for name, t in windows.items()} for i in order],
-    )
-    trainer.loss = loss
-    trainer.remove_callback(PrinterCallback)
+    rows = [
+        {name: t[i] for name, t in windows.items()} | {PLACE: torch.tensor(place)}
+        for place, i in enumerate(order)
+    ]
     micro = arguments.per_device_train_batch_size
     watch = Watch(lambda: _mean_loss(model, held_out, held_out_loss, micro), total_steps)
-    trainer.add_callback(watch)
+    trainer = _trainer(model, arguments, rows, loss, watch)
     kept = last_whole_step(resume_folder)
     try:
         trainer.train(resume_from_checkpoint=None if kept is None else str(kept))
@@ -106,6 +88,30 @@ def train(
     }
 
 
+def _trainer(
+    model: Any, arguments: Any, rows: list[dict[str, Tensor]], loss: Loss, watch: Watch
+) -> Any:
+    """Transformers' Trainer with a loss given as a function, each batch's mean."""
+    from transformers import PrinterCallback, Trainer
+
+    class LossTrainer(Trainer):  # type: ignore[misc, unused-ignore]  # transformers is not followed
+        loss_is_scaled_for_ga = False
+
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Windows,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Tensor:
+            return loss(model, inputs)
+
+    trainer = LossTrainer(model=model, args=arguments, train_dataset=rows)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(as_callback(watch))
+    return trainer
+
+
 def _order(windows: int, options: TrainingOptions) -> list[int]:
     """Which window comes when: a new permutation each epoch, from the seed alone."""
     generator = torch.Generator().manual_seed(options.seed)
@@ -120,8 +126,10 @@ def micro_windows(batch_windows: int, window_tokens: int) -> int:
     return max(n for n in range(1, min(fitting, batch_windows) + 1) if batch_windows % n == 0)
 
 
-def _arguments(options: TrainingOptions, total_steps: int, folder: Path) -> TrainingArguments:
+def _arguments(options: TrainingOptions, total_steps: int, folder: Path) -> Any:
     """The Trainer's arguments. It saves, logs and measures when `Watch` says so, else never."""
+    from transformers import TrainingArguments
+
     micro = micro_windows(options.batch_windows, options.window_tokens)
     gpu = torch.cuda.is_available()
     arguments = TrainingArguments(

@@ -13,17 +13,20 @@ from drawplate.checkpoint.files import copy_companions, open_tensors, write_shar
 from drawplate.engines.task import CAUSAL_LM, architecture, task_of
 from drawplate.errors import DrawplateError
 
+MLP = ".mlp."  # in the names of the weights of Llama, Qwen, Mistral, Gemma, Phi, GPT-2
 
-def open_model(folder: Path, step: str) -> Any:
+
+def open_model(folder: Path, step: str, trained: str = "all") -> Any:
     """A causal language model of transformers with its weights in float32.
 
     Args:
         folder: Float checkpoint.
         step: What the model is for, named in refusals.
+        trained: See `TrainingOptions`; all other weights are frozen.
 
     Raises:
-        DrawplateError: If the checkpoint is quantized, an encoder, lacks weights, or is of a class
-            that transformers does not have.
+        DrawplateError: If the checkpoint is quantized, an encoder, lacks weights, is of a class
+            that transformers does not have, or has no such weights to train.
     """
     import transformers
 
@@ -52,6 +55,11 @@ def open_model(folder: Path, step: str) -> Any:
             f"{folder} lacks the weights {', '.join(sorted(loading['missing_keys'])[:3])}",
             "delete the folder and build again",
         )
+    if trained == "mlp":
+        if not any(MLP in name for name, _ in model.named_parameters()):
+            raise DrawplateError(f"{folder} has no weights named mlp", "write trained: all")
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(MLP in name)
     return model
 
 

@@ -17,6 +17,8 @@ class TrainingOptions:
         learning_rate: At its peak; it follows a cosine from there to 0.
         warmup_share: Share of the steps in which it rises from 0 to the peak.
         precision: `float32`, or `bfloat16` for the matrix products; weights stay float32.
+        trained: `all` weights, or those of the `mlp` blocks alone: what width pruning of the MLP
+            damaged is next to its wound, and a step takes little more than half the time.
         seed: Of the order of windows and of new weights.
     """
 
@@ -28,4 +30,5 @@ class TrainingOptions:
     learning_rate: float
     warmup_share: float
     precision: Literal["float32", "bfloat16"]
+    trained: Literal["all", "mlp"] = "all"
     seed: int = 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
 from drawplate.errors import DrawplateError
 from drawplate.progress import progress, say
@@ -20,7 +19,7 @@ WHOLE = "whole"  # name of the file that a step's folder gets when everything el
 Curve = list[tuple[int, float, float | None]]
 
 
-class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]  # transformers is not followed
+class Watch:
     """Measures, keeps and reports while transformers' Trainer trains.
 
     The history is kept in the Trainer's own state, which is saved with every kept step.
@@ -84,6 +83,15 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]  # transforme
             )
         state.log_history.append({"step": state.global_step, HELD_OUT: loss})
         say(f"step {state.global_step}/{self._total}: held-out loss {loss:.4f} nats")
+
+
+def as_callback(watch: Watch) -> Any:
+    """A watch in the form that transformers' Trainer calls."""
+    from transformers import TrainerCallback
+
+    events = ("on_train_begin", "on_step_end", "on_save")
+    methods = {name: staticmethod(getattr(watch, name)) for name in events}
+    return type("WatchCallback", (TrainerCallback,), methods)()
 
 
 def last_whole_step(folder: Path) -> Path | None:

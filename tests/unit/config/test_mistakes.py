@@ -11,6 +11,11 @@ ROOT = Path(__file__).parents[3]
 OPTIONS, VERIFY = "engines.onnxruntime.options", "engines.onnxruntime.verify"
 NAME = "write at most 60 lower-case letters"
 STEP = "{kind: quantize, method: rtn, bits: 4, head_bits: 4, group_size: 32, symmetric: true}"
+HALF, LAYERS = "+prune@recipes.half.steps.h=half", "recipes.half.steps.h.keep_layers"
+KD, STUDENT = (
+    "+distill@recipes.kd.steps.kd=on_policy",
+    "+distill@recipes.kd.steps.kd=student_example",
+)
 
 # Several overrides are joined by " & ".
 MISTAKES = {
@@ -89,6 +94,25 @@ MISTAKES = {
     "~recipes.float & variants=null": "compared with on onnxruntime: add a recipe without steps",
     f"+recipes.q.steps={{int8: {STEP}}}": (
         "recipes int8 and q both make base.int8, with different settings: rename one step's label"
+    ),
+    "prune.layers=3": (
+        "prune.layers is set, but no recipe of the experiment has a prune step: leave it out"
+    ),
+    # Pruning and distillation.
+    f"{HALF} & {LAYERS}=odd": f"{LAYERS} = 'odd' is wrong: write null, even, or the layers",
+    f"{HALF} & {LAYERS}=[1,a]": f"{LAYERS} = [1, 'a'] is wrong: write null, even, or",
+    f"{HALF} & {LAYERS}=[2,1]": "ascending, as [0,2,4]",
+    f"{KD} & recipes.kd.steps.kd.on_policy_share=0.5 & recipes.kd.steps.kd.window_tokens=32": (
+        "recipes.kd.steps.kd: on_policy_prompt_tokens: leave room for a continuation"
+    ),
+    f"{STUDENT} & recipes.kd.steps.kd.hidden_weight=1": "write hidden_weight: 0.0",
+    f"{STUDENT} & recipes.kd.steps.kd.student.name=A": f"kd.student.name = 'A' is wrong: {NAME}",
+    f"+prune@recipes.kd.steps.w=width & {STUDENT}": (
+        "recipes.kd: step kd brings a student of its own, so what comes before it would be lost"
+    ),
+    f"{STUDENT} & +distill@recipes.x.steps.k2=student_example & "
+    "recipes.x.steps.k2.student.parameters=1": (
+        "recipes kd and x both name a student smollm2-135m, with different settings: rename one"
     ),
 }
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drawplate.distill.hidden import depths, hidden_distance, rms_normalized
+from drawplate.distill.hidden import depths, hidden_distance, layer_map, rms_normalized
 from drawplate.distill.loss import distillation_loss, top_k_divergence
 
 
@@ -101,6 +101,31 @@ def test_depths_are_even_and_end_behind_the_last_layer():
     assert depths(3, 3) == [1, 2, 3]
     assert depths(2, 1) == [2]
     assert depths(30, 0) == []
+
+
+def test_layers_of_another_model_are_mapped_by_relative_depth():
+    assert layer_map(22, 4, None) == [(6, 0), (11, 1), (17, 2), (22, 3)]
+
+
+def test_layers_of_the_teacher_go_on_from_the_state_they_were_trained_on():
+    # Of 12 layers every second one stays: after the first two of the teacher's, one is passed.
+    assert layer_map(6, 6, [0, 2, 4, 6, 8, 10, 12]) == [(i + 1, i) for i in range(6)]
+    assert layer_map(6, 3, [0, 2, 4, 6, 8, 10, 12]) == [(2, 0), (4, 1), (6, 2)]
+    # Layers 2 to 9 are gone: the state before layer 10 is that after 10 layers, not that after 4.
+    assert layer_map(4, 6, [0, 1, 10, 11, 12]) == [(2, 4), (4, 5)]
+    # The first three are gone: no state of the student stands for the one after two layers.
+    assert layer_map(9, 6, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12])[0] == (1, 1)
+
+
+@given(st.integers(1, 12), st.data())
+def test_layer_map_rises_and_ends_with_both_models(total, data):
+    kept = sorted(data.draw(st.sets(st.integers(0, total - 1), min_size=1)))
+    pairs = layer_map(len(kept), data.draw(st.integers(1, total)), [*kept, total])
+    own, theirs = zip(*pairs, strict=True)
+    assert list(own) == sorted(set(own))
+    assert list(theirs) == sorted(set(theirs))
+    assert own[-1] == len(kept)
+    assert set(own) <= set(range(1, len(kept) + 1))
 
 
 def test_hidden_distance_is_that_of_a_loop():

@@ -7,9 +7,13 @@ from tests.tiny import write_model
 from tests.tiny_training import TRAINING, digest, logits, new_folder
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
+from drawplate.artifacts.manifest import read_manifest, write_manifest
+from drawplate.distill.ancestry import kept_layers
+from drawplate.distill.hidden import hidden_distance
 from drawplate.distill.step import distill_checkpoint
 from drawplate.distill.teacher import ANSWERS, ask_teacher
 from drawplate.errors import DrawplateError
+from drawplate.prune.step import prune_checkpoint
 from drawplate.quantize.step import quantize_checkpoint
 
 TEACHER = {
@@ -29,6 +33,18 @@ CONFIG = TRAINING | {
     "hidden_weight": 0.0,
     "hidden_layers": 2,
 }
+
+
+PRUNE = {"mlp_share": 0.0, "kv_group_share": 0.0, "windows": 4, "window_tokens": 32}
+
+
+def manifest(folder, name, parent, **extra):
+    facts = {"step": None, "key": {}, "tools": {}, "command": "", "format": None, "started": 0.0}
+    write_manifest(folder, kind="checkpoint", name=name, parent=parent, extra=extra, **facts)
+
+
+def digest_in(folder):
+    return read_manifest(folder)["digest"]
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +147,74 @@ def test_other_hidden_size_is_refused(base, text_data, teacher, tmp_path):
     AutoModelForCausalLM.from_config(wide).save_pretrained(tmp_path / "wide")
     with pytest.raises(DrawplateError, match=r"64 channels, .* 128: set hidden_weight: 0"):
         distill(tmp_path / "wide", text_data, teacher[0], tmp_path / "kd", hidden_weight=1.0)
+
+
+def test_layers_kept_of_the_teacher_are_told_from_the_manifests(base, text_data, tmp_path):
+    write_model(tmp_path / "base", layers=6)
+    manifest(tmp_path / "base", "base", None)
+    child, parent = "base", {"name": "base", "digest": digest_in(tmp_path / "base")}
+    for label, kept in (("a", [0, 2, 3, 5]), ("b", [0, 1, 3])):
+        child = f"{child}.{label}"
+        (tmp_path / child).mkdir()
+        config = PRUNE | {"keep_layers": kept, "layers": 2 if label == "a" else 1}
+        facts = prune_checkpoint(
+            tmp_path / parent["name"],
+            text_data,
+            tmp_path / child,
+            config,
+            tmp_path / "r",
+            threads=1,
+        )
+        manifest(tmp_path / child, child, parent, pruned=facts)
+        parent = {"name": child, "digest": digest_in(tmp_path / child)}
+    assert kept_layers(tmp_path / child, "base", layers=3) == [0, 2, 5, 6]
+    assert kept_layers(tmp_path / child, "base.a", layers=3) == [0, 1, 3, 4]
+    assert kept_layers(tmp_path / child, child, layers=3) == [0, 1, 2, 3]
+    assert kept_layers(tmp_path / child, "base.other", layers=3) is None
+    assert kept_layers(base, "base", layers=2) is None
+    manifest(tmp_path / "base.a", "base.a", {"name": "base", "digest": "0"}, pruned={})
+    with pytest.raises(DrawplateError, match=r"is not what .* was made from"):
+        kept_layers(tmp_path / child, "base", layers=3)
+
+
+def test_student_of_chosen_layers_learns_hidden_states_and_logits(text_data, tmp_path):
+    """Its states start where the teacher's are, and come nearer to those that follow."""
+    write_model(tmp_path / "base", layers=4)
+    manifest(tmp_path / "base", "base", None)
+    (tmp_path / "base.half").mkdir()
+    config = PRUNE | {"keep_layers": [0, 2], "layers": 2}
+    facts = prune_checkpoint(tmp_path / "base", text_data, tmp_path / "base.half", config, 1)
+    parent = {"name": "base", "digest": digest_in(tmp_path / "base")}
+    manifest(tmp_path / "base.half", "base.half", parent, pruned=facts)
+    (tmp_path / "answers").mkdir()
+    ask_teacher(tmp_path / "base", text_data, tmp_path / "answers", TEACHER, threads=1)
+    distances = {}
+    for weight in (0.0, 4.0):
+        facts = distill(
+            tmp_path / "base.half",
+            text_data,
+            tmp_path / "answers",
+            tmp_path / f"kd{weight}",
+            hidden_weight=weight,
+            learning_rate=3e-3,
+        )
+        assert facts["improved"]
+        answers = load_file(tmp_path / "answers" / ANSWERS)
+        with torch.no_grad():
+            states = AutoModelForCausalLM.from_pretrained(tmp_path / f"kd{weight}")(
+                answers["input_ids"], output_hidden_states=True
+            ).hidden_states
+        # Kept layers 0 and 2: the student's first state stands for the teacher's second.
+        distances[weight] = float(hidden_distance(states[1], answers["hidden"][:, :, 0].float()))
+    assert distances[4.0] < distances[0.0]
+
+
+def test_another_tokenizer_is_refused(base, text_data, teacher, tmp_path):
+    shutil.copytree(base, tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"<|im_end|>"', '"<|end|>"'))
+    with pytest.raises(DrawplateError, match="has another tokenizer than its teacher base: dis"):
+        distill(tmp_path / "other", text_data, teacher[0], tmp_path / "kd")
 
 
 def test_answers_to_another_question_are_refused(damaged, text_data, teacher, tmp_path):

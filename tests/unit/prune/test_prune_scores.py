@@ -8,11 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import workers
 from drawplate.prune.compensate import refit, relative_error, widened
 from drawplate.prune.cut import Cut, Fitted
-from drawplate.prune.keep import keep_best, kept_count, layers_to_keep, rows_of_groups
-from drawplate.prune.moments import second_moment
+from drawplate.prune.keep import (
+    chosen_layers,
+    keep_best,
+    kept_count,
+    layers_to_keep,
+    rows_of_groups,
+)
 from drawplate.prune.scores import (
     block_influence,
     channel_importance,
@@ -109,7 +115,7 @@ def test_block_influence_against_loops_over_batches_of_unlike_size():
 
 def test_second_moment_against_numpy(monkeypatch):
     monkeypatch.setattr(
-        "drawplate.prune.moments.BAND_ROWS", 5
+        "drawplate.layerwise.moments.BAND_ROWS", 5
     )  # more than one band, the last short
     batches = [normal(2, 7, 12).float(), normal(1, 7, 12, seed=1).float()]
     tokens = np.concatenate([batch.flatten(0, 1).double().numpy() for batch in batches])
@@ -195,6 +201,22 @@ def test_keep_best_keeps_the_best_in_their_order(scores, data):
 def test_first_and_last_layer_stay_whatever_their_influence():
     assert layers_to_keep([0.0, 0.5, 0.2, 0.9, 0.1, 0.0], remove=2) == [0, 1, 3, 5]
     assert layers_to_keep([0.0, 0.5, 0.0], remove=1) == [0, 2]
+
+
+def test_chosen_layers_are_those_named_or_evenly_spaced():
+    assert chosen_layers(12, [0, 3, 7], remove=9) == [0, 3, 7]
+    assert chosen_layers(7, "even", remove=3) == [0, 2, 4, 6]
+    assert chosen_layers(12, "even", remove=6) == [0, 2, 4, 7, 9, 11]
+    assert chosen_layers(5, "even", remove=4) == [2]
+
+
+def test_windows_of_qwen2_count_the_layers_that_stay():
+    shape = Shape(layers=2, channels=4, groups=1, heads_per_group=2, head_dim=4, hidden=8)
+    sizes = {"num_hidden_layers": 4, "hidden_size": 8}
+    config = {**sizes, "max_window_layers": 2}
+    assert shrunk_config(config, shape, [0, 3])["max_window_layers"] == 1
+    assert shrunk_config(config | {"max_window_layers": 4}, shape, [0, 3])["max_window_layers"] == 2
+    assert "max_window_layers" not in shrunk_config(sizes, shape, [0, 3])
 
 
 @given(

@@ -120,6 +120,31 @@ def test_dropped_layers_equal_running_without_them(tiny_llama, calibration_data,
     torch.testing.assert_close(logits(small), logits(without))
 
 
+@pytest.mark.parametrize(
+    ("choice", "kept"),
+    [
+        ({"keep_layers": [0, 3], "layers": 2}, [0, 3]),
+        ({"keep_layers": "even", "layers": 1}, [0, 2, 3]),
+    ],
+)
+def test_chosen_layers_stay_and_nothing_is_measured(
+    tiny_llama, calibration_data, tmp_path, choice, kept
+):
+    report = prune(tiny_llama, calibration_data, tmp_path / "small", **DEPTH | choice)
+    assert report["layers_removed"] == sorted({0, 1, 2, 3} - set(kept))
+    assert report["block_influence"] == []
+    without, small = load(tiny_llama), load(tmp_path / "small")
+    without.model.layers = torch.nn.ModuleList([without.model.layers[i] for i in kept])
+    torch.testing.assert_close(logits(small), logits(without))
+
+
+def test_layer_that_is_not_there_cannot_stay(tiny_llama, tmp_path):
+    for kept, layers in (([0, 4], 2), ([0, 3], 1)):
+        choice = DEPTH | {"keep_layers": kept, "layers": layers}
+        with pytest.raises(DrawplateError, match="indices below 4, and layers: 2"):
+            prune(tiny_llama, tmp_path, tmp_path / f"small{layers}", **choice)
+
+
 def test_layer_that_does_next_to_nothing_goes(make_decoder, calibration_data, tmp_path):
     def numb(model):
         for module in (model.layers[2].self_attn.o_proj, model.layers[2].mlp.down_proj):

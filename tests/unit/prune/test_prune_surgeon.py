@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drawplate.layerwise.moments import cross_moment, mean_square
 from drawplate.layerwise.workers import workers
 from drawplate.prune.compensate import aimed, damped, error_towards, fit_kept, widened
-from drawplate.prune.moments import cross_moment, mean_square
 from drawplate.prune.scores import mean_magnitude
 from drawplate.prune.surgeon import surgeon_keep
 
@@ -167,13 +167,13 @@ def test_error_towards_against_the_outputs_themselves():
 
 
 def test_cross_moment_against_numpy_in_bands(monkeypatch):
-    monkeypatch.setattr("drawplate.prune.moments.BAND_ROWS", 5)
+    monkeypatch.setattr("drawplate.layerwise.moments.BAND_ROWS", 5)
     xs = [normal(2, 7, 12).float(), normal(1, 7, 12, seed=1).float()]
     ys = [normal(2, 7, 3, seed=2).float(), normal(1, 7, 3, seed=3).float()]
     x, y = (np.concatenate([b.flatten(0, 1).double().numpy() for b in bs]) for bs in (xs, ys))
     with workers(2) as pool:
         moment = cross_moment(xs, ys, pool)
-        monkeypatch.setattr("drawplate.prune.moments.LARGEST_FLOAT64", 11)
+        monkeypatch.setattr("drawplate.layerwise.moments.LARGEST_FLOAT64", 11)
         assert cross_moment(xs, ys, pool).dtype == torch.float32
     np.testing.assert_allclose(moment.numpy(), x.T @ y / len(x), atol=1e-6)
 

@@ -44,6 +44,17 @@ def test_adapters_change_every_linear_layer_and_nothing_else(damaged, text_data,
     assert facts["trained_parameters"] == 2 * 4 * (2 * 128 + 2 * 96 + 3 * 192)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_mlp_alone_learns_if_nothing_else_shall(damaged, text_data, tmp_path, method):
+    facts = recover(damaged, text_data, tmp_path / method, method=method, trained="mlp")
+    assert facts["improved"]
+    before, after = (load_file(f / "model.safetensors") for f in (damaged, tmp_path / method))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if ".mlp." in name}
+    # gate, up and down (64 to 128), two layers, whole or as rank 4
+    assert facts["trained_parameters"] == 2 * 3 * (64 * 128 if method == "full" else 4 * 192)
+
+
 def test_merged_weights_answer_as_the_adapters_did(damaged, tmp_path):
     options = RecoverOptions.from_config(CONFIG)
     model = with_adapters(open_model(damaged, "recover"), options)

@@ -1,0 +1,51 @@
+"""What a plan adds for distill steps: shared answers, students, running teachers."""
+
+from pathlib import Path
+
+from drawplate.build.expand import expand
+from drawplate.build.workflow import load_build
+
+ROOT = Path(__file__).parents[3]
+
+
+def plan(*overrides: str):
+    build = load_build({"overrides": list(overrides)}, ROOT)
+    return expand(build, ROOT, {"cpu": "none"}, "snakemake")
+
+
+def kd(recipe: str, kind: str = "logits", *changes: str) -> list[str]:
+    place = f"recipes.{recipe}.steps.{recipe}"
+    return [f"+distill@{place}={kind}", *(f"{place}.{change}" for change in changes)]
+
+
+def test_steps_that_ask_the_same_share_the_answers() -> None:
+    nodes = plan(
+        *kd("a"),
+        *kd("b", "logits", "learning_rate=0.1", "epochs=3"),
+        "+prune@recipes.c.steps.w=width",
+        "+distill@recipes.c.steps.c=on_policy",
+    )
+    assert len(nodes.of("teacher")) == 1
+    students = nodes.of("distill")
+    assert [n.name for n in students] == ["base.a", "base.b", "base.w.c"]
+    assert len({n.parents["teacher"].digest for n in students}) == 1
+    (two,) = [plan(*kd("a"), *kd("b", "logits", "top_k=8")).of("teacher")]
+    assert len(two) == 2
+    assert len(plan(*kd("a"), *kd("b", "logits", "hidden_weight=1")).of("teacher")) == 2
+
+
+def test_only_a_step_that_writes_windows_needs_the_teacher_itself() -> None:
+    still, writing = plan(*kd("a"), *kd("b", "on_policy")).of("distill")
+    assert "live_teacher" not in still.parents
+    assert writing.parents["live_teacher"].name == "base"
+
+
+def test_a_student_is_fetched_once_and_trained_in_place_of_the_base() -> None:
+    build = plan(*kd("a", "student_example"), *kd("b", "student_example", "epochs=2"))
+    base, student = build.of("base")
+    assert (base.name, student.name) == ("base", "students/smollm2-135m")
+    assert student.folder == Path("artifacts/smollm2/students/smollm2-135m")
+    assert student.config["task"] == "causal-lm"
+    for step in build.of("distill"):
+        assert step.parents["parent"] is student
+        assert step.parents["teacher"].parents["parent"] is base
