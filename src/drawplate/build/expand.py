@@ -112,8 +112,10 @@ def _variants(build: Build, checkpoints: dict[str, Node]) -> list[dict[str, Any]
                 }
             )
     for row in rows:
-        row["parent"] = _ancestor(row, rows)
-        row["base"] = _base_variant(row, rows)
+        # The engine whose variants it is held against: the one it replaces, or its own.
+        other = build.engines[row["engine"]].compared_with
+        row["parent"] = _same_on(other, row, rows) if other else _ancestor(row, rows)
+        row["base"] = _base_variant(row, rows, other or row["engine"])
     return rows
 
 
@@ -132,10 +134,17 @@ def _ancestor(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _base_variant(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
-    """The base's variant that quality is paired with: same engine if there is one."""
+def _same_on(engine: str, row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
+    """The variant of the same checkpoint on another engine, on the same target if it is there."""
+    found = [r for r in rows if (r["lineage"], r["engine"]) == (row["lineage"], engine)]
+    found.sort(key=lambda r: r["target"] != row["target"])
+    return str(found[0]["name"]) if found else None
+
+
+def _base_variant(row: dict[str, Any], rows: list[dict[str, Any]], engine: str) -> str | None:
+    """The base's variant that quality is paired with: on the given engine if there is one."""
     bases = [r for r in rows if r["lineage"] == "base"]
-    same = [r for r in bases if r["engine"] == row["engine"]]
+    same = [r for r in bases if r["engine"] == engine]
     best = next(iter(same or bases), row)
     return None if best is row else str(best["name"])
 
@@ -149,19 +158,22 @@ def _add_engine(
 ) -> Node:
     engine, target, lineage = variant["engine"], variant["target"], variant["lineage"]
     settings = build.engines[engine]
+    parents = {"parent": checkpoints[lineage]}
+    if settings.draft is not None:
+        parents["draft"] = checkpoints[".".join(["base", *build.recipes[settings.draft].steps])]
     return planner.add(
         "compile",
         f"{lineage}/{engine}-{target}",
         artifacts / lineage / "engines" / f"{engine}-{target}",
         {
-            "engine": engine,
+            "engine": settings.runtime,
             "target": target,
             "task": build.base["task"],
             "options": settings.options,
         },
-        {"parent": checkpoints[lineage]},
+        parents,
         hardware={"architecture": target},
-        engine=engine,
+        engine=settings.runtime,
         packages=tuple(settings.packages),
     )
 
@@ -181,7 +193,7 @@ def _add_measurements(
     settings = build.engines[variant["engine"]]
     folder = results / "variants" / name
     common: dict[str, Any] = {
-        "engine": variant["engine"],
+        "engine": settings.runtime,
         "packages": tuple(settings.packages),
     }
     task = {"task": build.base["task"]}
@@ -203,12 +215,14 @@ def _add_measurements(
         **common,
     )
     against = {"against": engines[variant["parent"]]} if variant["parent"] else {}
+    # How many proposals are accepted depends on the text: a pair is timed on real one.
+    text = {"data": data} if settings.draft is not None else {}
     variant["nodes"]["benchmark"] = planner.add(
         "benchmark",
         name,
         folder / "benchmark",
         {**task, **build.benchmark},
-        {"engine": engine, **against, "machine": machine, "verify": verify},
+        {"engine": engine, **against, **text, "machine": machine, "verify": verify},
         **common,
     )
 
@@ -294,6 +308,8 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
         {"stage": n.stage, "name": n.name, "path": str(n.folder), "stamp": str(n.stamp)}
         for n in _chain(checkpoint)
     ]
+    draft = nodes["engine"].parents.get("draft")
+    row["draft"] = draft.name if draft else None
     return row
 
 
