@@ -32,7 +32,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
-        `tracking`, and in each variant `parent`, `format`, `verify`, `trainings`, `jobs` and
+        `tracking`, and in each variant `parent`, `draft`, `format`, `verify`, `trainings`, `jobs` and
         `command`.
     """
     rows, failures = config["variants"], read_failures(Path(config["failures"]))
@@ -71,6 +71,7 @@ def _variant(
     run = tracking.get("runs", {}).get(row["name"])
     return {
         **{k: row[k] for k in ("name", "recipe", "lineage", "engine", "target", "parent")},
+        "draft": row.get("draft"),
         "status": state,
         "reason": reason,
         "artifact": _artifact(row, manifest),
