@@ -51,7 +51,7 @@ class Need:
 def need(node: Node, parameters: float, root: Path) -> Need:
     """Need of one node, from its former run if there was one, else from the model's size."""
     copies, written, per_billion, least = COSTS[node.stage]
-    weights = parameters * BYTES_PER_PARAMETER
+    weights = parameters * BYTES_PER_PARAMETER * models(node)
     disk = written * weights
     former = json_or_none(root / node.record)
     if former and former.get("seconds") and former.get("peak_rss_bytes"):
@@ -66,6 +66,12 @@ def need(node: Node, parameters: float, root: Path) -> Need:
     minutes = max(least, per_billion * parameters / 1e9 / cores())
     memory = RUNTIME_BYTES + copies * weights if copies else 0.25 * GIB
     return Need(node.stage, node.name, memory, disk, minutes, False)
+
+
+def models(node: Node) -> int:
+    """How many models a job holds: 2 where one drafts for the other, counted as large as it."""
+    engine = node.parents.get("engine", node)
+    return 2 if "draft" in engine.parents else 1
 
 
 def known_parameters(plan: Plan, root: Path) -> int:
