@@ -68,7 +68,7 @@ def test_the_benchmark_is_of_real_text_and_says_what_was_accepted(pairs: Checkou
     alone = found["float-onnxruntime-cpu"]["performance"]
     assert (alone["prompts"], alone["acceptance_rate"]) == ("random tokens", None)
     pair = found["float-second-cpu"]["performance"]
-    assert pair["prompts"] == pair["against"]["prompts"] == "held-out text"
+    assert pair["prompts"] == pair["against"]["prompts"] == "real text"
     assert pair["acceptance_rate"]["repeats"] == 2
     assert 0 < pair["acceptance_rate"]["median"] <= 1
     assert 1 <= pair["tokens_per_target_pass"]["min"] <= pair["tokens_per_target_pass"]["max"] <= 3

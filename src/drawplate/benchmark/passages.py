@@ -31,8 +31,8 @@ def read_passages(texts: list[Path], engine: Path, tokens: int) -> NDArray[np.in
     long_enough = [rows for rows in cuts if rows.shape[1] == tokens]
     if not long_enough:
         raise DrawplateError(
-            f"no held-out text has the {tokens} tokens of the benchmark's prompt",
-            "lower benchmark.prompt_tokens, or give the data a text with held_out above 0",
+            f"no text has the {tokens} tokens of the benchmark's prompt",
+            "lower the prompt's tokens, or give a longer text (in a build, one with held_out above 0)",
         )
     return np.concatenate(long_enough)
 

@@ -11,7 +11,7 @@ from drawplate.benchmark.lock import alone
 from drawplate.benchmark.measure import BATCH_1, MEASURES, Plan, measure, spread
 from drawplate.engines.open import Artifact, describe
 
-RANDOM, REAL = "random tokens", "held-out text"
+RANDOM, REAL = "random tokens", "real text"
 
 
 def benchmark(

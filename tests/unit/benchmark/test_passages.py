@@ -64,9 +64,9 @@ def test_passages_are_the_texts_own_and_the_same_for_the_same_seed(model, tmp_pa
     assert all(row.tobytes() in known for row in chosen)
     assert (choose(passages, 6, 3, 16) != chosen).any()
     assert choose(passages[:2], 5, 8, 16).shape == (8, 16)
-    with pytest.raises(DrawplateError, match="no held-out text has the 99 tokens"):
+    with pytest.raises(DrawplateError, match="no text has the 99 tokens"):
         read_passages([short], model, 99)
-    with pytest.raises(DrawplateError, match="no held-out text has the 99 tokens"):
+    with pytest.raises(DrawplateError, match="no text has the 99 tokens"):
         read_passages([], model, 99)
 
 
