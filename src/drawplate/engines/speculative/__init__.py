@@ -18,7 +18,7 @@ from drawplate.engines.speculative.label import pair_label
 from drawplate.engines.task import CAUSAL_LM, checked_options, copy_processing
 from drawplate.errors import DrawplateError
 
-OPTIONS: dict[str, Any] = {"draft": None, "draft_tokens": 3, **onnxruntime.OPTIONS}
+OPTIONS: dict[str, Any] = {"draft": None, "draft_tokens": 4, **onnxruntime.OPTIONS}
 SETTINGS = "engine.json"
 TARGET, DRAFT = "target", "draft"  # folders, each a whole engine of its own
 
