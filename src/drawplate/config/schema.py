@@ -64,6 +64,8 @@ class Configuration(Section):
         for name, engine in self.engines.items():
             if engine.name != name:
                 raise ValueError(f"engines.{name}: its key must be its name, {engine.name}")
+            if engine.compared_with == name:
+                raise ValueError(f"engines.{name}.compared_with names itself; name another engine")
         recipes = {
             name: {label: step.model_dump() for label, step in recipe.steps.items()}
             for name, recipe in self.recipes.items()

@@ -78,6 +78,9 @@ MISTAKES = {
     f"{PAIR} & engines.speculative.options.draft=float": (
         "variant float/speculative would draft for itself: leave it out of variants"
     ),
+    f"{PAIR} & engines.speculative.compared_with=speculative": (
+        "engines.speculative.compared_with names itself; name another engine"
+    ),
     f"{PAIR} & engines.speculative.options.draft_tokens=0": "draft_tokens is 0: write 1 to 16",
     f"{PAIR} & quantize.group_size=48": "cannot hold recipe int4: step int4 has groups of 48",
     f"{PAIR} & variants=[float/speculative]": (
