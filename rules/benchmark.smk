@@ -17,8 +17,9 @@ rule benchmark:
         engine=folder_of("engine"),
         machine=folder_of("machine"),
         against=option("--against", "against"),
+        data=option("--data", "data"),
     message:
         "Benchmark {wildcards.variant}, alone on the machine"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/benchmark.py --config {params.job}"
-        " --engine {params.engine} {params.against} --machine {params.machine} --output {params.output} 2>&1 | tee {log}"
+        " --engine {params.engine} {params.against} {params.data} --machine {params.machine} --output {params.output} 2>&1 | tee {log}"

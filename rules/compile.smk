@@ -15,8 +15,9 @@ rule compile:
         job=job_file,
         output=output_folder,
         parent=folder_of("parent"),
+        draft=option("--draft", "draft"),
     message:
         "Compile {wildcards.lineage} for {wildcards.engine}"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/compile.py --config {params.job}"
-        " --parent {params.parent} --output {params.output} 2>&1 | tee {log}"
+        " --parent {params.parent} {params.draft} --output {params.output} 2>&1 | tee {log}"

@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="the job's JSON file")
     parser.add_argument("--engine", type=Path, required=True, help="engine folder to measure")
     parser.add_argument("--against", type=Path, help="engine folder to compare with")
+    parser.add_argument("--data", type=Path, help="folder of the data stage: prompts of real text")
     parser.add_argument("--machine", type=Path, required=True, help="folder of the machine stage")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args()
@@ -24,7 +25,12 @@ def main() -> None:
         for folder in filter(None, (arguments.engine, arguments.against)):
             intact_manifest(folder)
         result = run_stage(
-            job.config, arguments.engine, arguments.against, arguments.machine, job.threads
+            job.config,
+            arguments.engine,
+            arguments.against,
+            arguments.machine,
+            job.threads,
+            arguments.data,
         )
         with finished_folder(arguments.output) as scratch:
             finish_measurement(scratch, job, {**result, "command": command_line()})

@@ -14,21 +14,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the job's JSON file")
     parser.add_argument("--parent", type=Path, required=True, help="the checkpoint")
+    parser.add_argument("--draft", type=Path, help="the checkpoint that drafts for it")
     parser.add_argument("--output", type=Path, required=True, help="the engine's folder")
     arguments = parser.parse_args()
     job = Job.read(arguments.config)
 
     def work() -> None:
         parent = intact_manifest(arguments.parent)
-        compile_ = engines.compiler(job.config["engine"])
+        engine, options = job.config["engine"], job.config["options"]
+        draft = intact_manifest(arguments.draft) if arguments.draft else None
         with finished_folder(arguments.output) as scratch:
-            label = compile_(arguments.parent, scratch, job.config["options"], job.threads)
+            if draft is None:
+                compile_ = engines.compiler(engine)
+                label = compile_(arguments.parent, scratch, options, job.threads)
+            else:
+                pair = engines.pair_compiler(engine)
+                label = pair(arguments.parent, scratch, options, job.threads, arguments.draft)
             finish_artifact(
                 scratch,
                 job,
                 kind="engine",
                 parent={"name": parent["name"], "digest": parent["digest"]},
                 format=label,
+                extra={"draft": {k: draft[k] for k in ("name", "digest")}} if draft else None,
             )
 
     run(job, work)

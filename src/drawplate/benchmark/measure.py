@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from drawplate.benchmark.acceptance import shares
 from drawplate.benchmark.client import Worker, loaded_workers
+from drawplate.benchmark.passages import choose
 from drawplate.engines.open import context_tokens, describe
 from drawplate.errors import DrawplateError
 from drawplate.progress import progress
@@ -41,13 +46,19 @@ class Plan:
     batch_repeats: int = 3
 
 
-def measure(engines: dict[str, Path], plan: Plan, threads: int) -> dict[str, dict[str, Any]]:
+def measure(
+    engines: dict[str, Path],
+    plan: Plan,
+    threads: int,
+    passages: NDArray[np.int64] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Measure every engine in a process of its own; only one works at a time.
 
     Args:
         engines: Folders by name.
         plan: What is run how often.
         threads: Threads each engine may use.
+        passages: Prompts of real text, see `passages.read_passages`; None for random tokens.
 
     Returns:
         For each name the facts that `performance.summarize` makes a performance object of:
@@ -74,6 +85,7 @@ def measure(engines: dict[str, Path], plan: Plan, threads: int) -> dict[str, dic
                     plan if number else warm_up,
                     batch,
                     seed=1000 * batch + 2 * number,
+                    passages=passages,
                 )
                 if number > 0:
                     _add(samples[name], f"batch_{batch}", taken)
@@ -106,7 +118,14 @@ def _check(engines: dict[str, Path], plan: Plan) -> None:
             )
 
 
-def _round(worker: Worker, task: str, plan: Plan, batch: int, seed: int) -> dict[str, float]:
+def _round(
+    worker: Worker,
+    task: str,
+    plan: Plan,
+    batch: int,
+    seed: int,
+    passages: NDArray[np.int64] | None = None,
+) -> dict[str, float]:
     """One engine's turn: rates in tokens a second (of the whole batch), times in ms."""
     if task == "encoder":
         tokens = plan.decode_prompt_tokens
@@ -115,20 +134,19 @@ def _round(worker: Worker, task: str, plan: Plan, batch: int, seed: int) -> dict
             "prefill_tokens_per_s": batch * tokens / seconds,
             "latency_ms": 1000 * seconds,
         }
-    decode = worker.ask(
-        "generate",
-        seed=seed,
-        batch=batch,
-        prompt_tokens=plan.decode_prompt_tokens,
-        new_tokens=plan.new_tokens,
-    )
+
+    def generate(prompt_tokens: int, new_tokens: int, seed: int) -> dict[str, Any]:
+        prompt = None
+        if passages is not None:
+            prompt = choose(passages, seed, batch, prompt_tokens).tolist()
+        what = {"seed": seed, "batch": batch, "prompt_tokens": prompt_tokens}
+        return worker.ask("generate", **what, new_tokens=new_tokens, prompt=prompt)
+
+    decode = generate(plan.decode_prompt_tokens, plan.new_tokens, seed)
     prompt_tokens, first = plan.decode_prompt_tokens, decode["first_token_s"]
     if batch == 1:
         prompt_tokens = plan.prompt_tokens
-        prefill = worker.ask(
-            "generate", seed=seed + 1, batch=1, prompt_tokens=prompt_tokens, new_tokens=1
-        )
-        first = prefill["first_token_s"]
+        first = generate(prompt_tokens, 1, seed + 1)["first_token_s"]
     generated = batch * (plan.new_tokens - 1)
     taken = {
         "decode_tokens_per_s": generated / decode["decode_s"],
@@ -137,7 +155,7 @@ def _round(worker: Worker, task: str, plan: Plan, batch: int, seed: int) -> dict
     }
     if decode["joules"] is not None:
         taken["energy_j_per_token"] = decode["joules"] / generated
-    return taken
+    return taken | shares(decode["acceptance"])
 
 
 def spread(values: list[float] | None) -> dict[str, Any] | None:

@@ -3,13 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from drawplate.benchmark.acceptance import SHARES, bytes_per_token
 from drawplate.benchmark.lock import alone
 from drawplate.benchmark.measure import BATCH_1, MEASURES, Plan, measure, spread
 from drawplate.engines.open import Artifact, describe
 
+RANDOM, REAL = "random tokens", "real text"
+
 
 def benchmark(
-    folders: list[Path], plan: Plan, threads: int, bandwidth_bytes_per_s: float | None
+    folders: list[Path],
+    plan: Plan,
+    threads: int,
+    bandwidth_bytes_per_s: float | None,
+    passages: NDArray[np.int64] | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Measure engines alone on the machine, in turns if several.
 
@@ -18,16 +28,19 @@ def benchmark(
         plan: What is run how often.
         threads: Threads of each engine.
         bandwidth_bytes_per_s: Of the machine's memory; None leaves the roofline out.
+        passages: Prompts of real text, see `passages.read_passages`; None for random tokens.
 
     Returns:
         The performance of each, in the order given, and the samples of each.
     """
     artifacts = {str(folder): describe(folder) for folder in dict.fromkeys(folders)}
     with alone():
-        found = measure({n: a.folder for n, a in artifacts.items()}, plan, threads)
+        found = measure({n: a.folder for n, a in artifacts.items()}, plan, threads, passages)
     performances = [
         summarize(found[str(f)], artifacts[str(f)], bandwidth_bytes_per_s, threads) for f in folders
     ]
+    for performance in performances:
+        performance["prompts"] = RANDOM if passages is None else REAL
     return performances, [found[str(f)]["samples"] for f in folders]
 
 
@@ -43,9 +56,10 @@ def summarize(
     samples = found["samples"]
     first = samples[BATCH_1]
     decode, joules = first.get("decode_tokens_per_s"), first.get("energy_j_per_token")
-    weight_bytes = artifact.weight_bytes_per_token()
+    shares = {name: spread(first.get(name)) for name in SHARES}
+    weight_bytes = bytes_per_token(artifact, shares)
     roofline = None
-    if decode and bandwidth_bytes_per_s:
+    if decode and bandwidth_bytes_per_s and weight_bytes:
         roofline = spread(decode)["median"] * weight_bytes / bandwidth_bytes_per_s  # type: ignore[index]
     batches = {key: _batch(values) for key, values in samples.items()}
     return {
@@ -57,6 +71,7 @@ def summarize(
         "roofline_fraction": roofline,
         "weight_bytes_per_token": weight_bytes,
         "energy_j_per_token": energy(joules),
+        **shares,
         "runtime": found["version"],
         "threads": threads,
         "artifact": {

@@ -6,14 +6,15 @@ standard output. What a runtime prints goes to standard error, so it cannot dist
 | `do` | arguments | answer |
 |---|---|---|
 | `load` | `folder`, `threads` | `load_s`, `task`, `version` |
-| `generate` | `seed`, `batch`, `prompt_tokens`, `new_tokens` | `first_token_s`, `decode_s`, |
-| | | `joules` |
+| `generate` | `seed`, `batch`, `prompt_tokens`, `new_tokens`, | `first_token_s`, `decode_s`, |
+| | `prompt` (token ids, else random ones) | `joules`, `acceptance` |
 | `embed` | `seed`, `batch`, `prompt_tokens` | `embed_s` |
 | `memory` | | `peak_rss_bytes` |
 
 An answer to a request that failed is `{"error": one line}`.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from drawplate.benchmark.energy import joules_between, read_packages
 from drawplate.engines import Engine
 from drawplate.engines.open import describe, load_engine, model_config
+from drawplate.engines.protocol import Speculates
 from drawplate.errors import DrawplateError
 
 Answer = dict[str, Any]
@@ -78,9 +80,20 @@ class Session:
         self._vocabulary = model_config(Path(folder))["vocab_size"]
         return {"load_s": seconds, "task": self._engine.task, "version": self._engine.version()}
 
-    def _generate(self, seed: int, batch: int, prompt_tokens: int, new_tokens: int) -> Answer:
+    def _generate(
+        self,
+        seed: int,
+        batch: int,
+        prompt_tokens: int,
+        new_tokens: int,
+        prompt: list[list[int]] | None = None,
+    ) -> Answer:
         assert self._engine is not None
-        prompt = random_prompt(seed, batch, prompt_tokens, self._vocabulary)
+        ids = (
+            random_prompt(seed, batch, prompt_tokens, self._vocabulary)
+            if prompt is None
+            else np.array(prompt, dtype=np.int64)
+        )
         times: list[float] = []
         energy: list[dict[str, int] | None] = []
 
@@ -90,11 +103,13 @@ class Session:
                 energy.append(read_packages())
 
         started = time.perf_counter()
-        self._engine.generate(prompt, new_tokens, on_token=on_token)
+        self._engine.generate(ids, new_tokens, on_token=on_token)
+        accepted = self._engine.acceptance if isinstance(self._engine, Speculates) else None
         return {
             "first_token_s": times[0] - started,
             "decode_s": times[-1] - times[0],
             "joules": joules_between(energy[0], energy[-1]) if new_tokens > 1 else None,
+            "acceptance": dataclasses.asdict(accepted) if accepted else None,
         }
 
     def _embed(self, seed: int, batch: int, prompt_tokens: int) -> Answer:

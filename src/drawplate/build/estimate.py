@@ -153,7 +153,7 @@ def _models(plan: Plan, sizes: Architecture | None) -> dict[str, Model]:
 
 def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
     """One job's need, computed, with memory and time of its former run if there was one."""
-    computed = cost(node.stage, _work(node, plan, models))
+    computed = _with_draft(cost(node.stage, _work(node, plan, models)), node, models)
     memory, minutes, result = (
         computed.memory_bytes,
         computed.minutes(cores()),
@@ -167,6 +167,19 @@ def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
         if node.record.name == MANIFEST:
             result = float(sum(row["bytes"] for row in former.get("files", ())))
     return _row(node, computed, memory, minutes, result, measured)
+
+
+def _with_draft(computed: Cost, node: Node, models: dict[str, Model]) -> Cost:
+    """A cost, and what the model that drafts for the other adds to it, if there is one."""
+    draft = node.parents.get("engine", node).parents.get("draft")
+    if draft is None:
+        return computed
+    added = models[draft.digest].stored_bytes
+    return dataclasses.replace(
+        computed,
+        memory_bytes=computed.memory_bytes + 2 * added,
+        result_bytes=computed.result_bytes + (added if node.stage == "compile" else 0),
+    )
 
 
 def _row(

@@ -6,6 +6,7 @@ from typing import Any
 from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
 from drawplate.build.students import add_distill_parents
+from drawplate.build.variants import variant_rows
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
@@ -42,7 +43,7 @@ def expand(
     checkpoints = {"base": base}
     for recipe in build.recipes.values():
         _add_chain(planner, recipe.steps, checkpoints, data, artifacts)
-    variants = _variants(build, checkpoints)
+    variants = variant_rows(build)
     engines: dict[str, Node] = {}
     for variant in variants:
         engines[variant["name"]] = _add_engine(planner, build, variant, checkpoints, artifacts)
@@ -102,50 +103,6 @@ def _add_teacher(
     )
 
 
-def _variants(build: Build, checkpoints: dict[str, Node]) -> list[dict[str, Any]]:
-    """One entry a variant: names only, with the variant it is compared with."""
-    rows: list[dict[str, Any]] = []
-    for recipe, engine in build.pairs():
-        for target in build.engines[engine].targets:
-            lineage = ".".join(["base", *build.recipes[recipe].steps])
-            rows.append(
-                {
-                    "name": f"{recipe}-{engine}-{target}",
-                    "recipe": recipe,
-                    "lineage": lineage,
-                    "engine": engine,
-                    "target": target,
-                }
-            )
-    for row in rows:
-        row["parent"] = _ancestor(row, rows)
-        row["base"] = _base_variant(row, rows)
-    return rows
-
-
-def _ancestor(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
-    """The nearest ancestor's variant on the same engine and target."""
-    lineage = row["lineage"]
-    while "." in lineage:
-        lineage = lineage.rsplit(".", 1)[0]
-        for other in rows:
-            if (other["lineage"], other["engine"], other["target"]) == (
-                lineage,
-                row["engine"],
-                row["target"],
-            ):
-                return str(other["name"])
-    return None
-
-
-def _base_variant(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
-    """The base's variant that quality is paired with: same engine if there is one."""
-    bases = [r for r in rows if r["lineage"] == "base"]
-    same = [r for r in bases if r["engine"] == row["engine"]]
-    best = next(iter(same or bases), row)
-    return None if best is row else str(best["name"])
-
-
 def _add_engine(
     planner: Planner,
     build: Build,
@@ -155,19 +112,22 @@ def _add_engine(
 ) -> Node:
     engine, target, lineage = variant["engine"], variant["target"], variant["lineage"]
     settings = build.engines[engine]
+    parents = {"parent": checkpoints[lineage]}
+    if settings.draft is not None:
+        parents["draft"] = checkpoints[".".join(["base", *build.recipes[settings.draft].steps])]
     return planner.add(
         "compile",
         f"{lineage}/{engine}-{target}",
         artifacts / lineage / "engines" / f"{engine}-{target}",
         {
-            "engine": engine,
+            "engine": settings.runtime,
             "target": target,
             "task": build.base["task"],
             "options": settings.options,
         },
-        {"parent": checkpoints[lineage]},
+        parents,
         hardware={"architecture": target},
-        engine=engine,
+        engine=settings.runtime,
         packages=tuple(settings.packages),
     )
 
@@ -187,7 +147,7 @@ def _add_measurements(
     settings = build.engines[variant["engine"]]
     folder = results / "variants" / name
     common: dict[str, Any] = {
-        "engine": variant["engine"],
+        "engine": settings.runtime,
         "packages": tuple(settings.packages),
     }
     task = {"task": build.base["task"]}
@@ -209,12 +169,14 @@ def _add_measurements(
         **common,
     )
     against = {"against": engines[variant["parent"]]} if variant["parent"] else {}
+    # How many proposals are accepted depends on the text: a pair is timed on real one.
+    text = {"data": data} if settings.draft is not None else {}
     variant["nodes"]["benchmark"] = planner.add(
         "benchmark",
         name,
         folder / "benchmark",
         {**task, **build.benchmark},
-        {"engine": engine, **against, "machine": machine, "verify": verify},
+        {"engine": engine, **against, **text, "machine": machine, "verify": verify},
         **common,
     )
 
@@ -300,6 +262,8 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
         {"stage": n.stage, "name": n.name, "path": str(n.folder), "stamp": str(n.stamp)}
         for n in _chain(checkpoint)
     ]
+    draft = nodes["engine"].parents.get("draft")
+    row["draft"] = draft.name if draft else None
     return row
 
 

@@ -24,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", type=int, default=8, metavar="N", help="batch measured besides 1 (8)"
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="UTF-8 texts to take the prompts from, instead of random tokens: needed to time an "
+        "engine that decodes speculatively",
+    )
     parser.add_argument("--threads", type=int, default=cores(), help="threads to use")
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file to write")
 
@@ -34,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from drawplate.benchmark.lock import alone
     from drawplate.benchmark.machine import read_bandwidth
     from drawplate.benchmark.measure import Plan
+    from drawplate.benchmark.passages import read_passages
     from drawplate.benchmark.performance import benchmark, ratios
     from drawplate.engines.open import describe
     from drawplate.errors import DrawplateError
@@ -44,8 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
             option = "--" + name.replace("_", "-")
             raise DrawplateError(f"{option} is too small", f"give {least} or more")
     for folder in arguments.artifacts:
-        if not describe(folder).is_engine:
+        artifact = describe(folder)
+        if not artifact.is_engine:
             say(f"{folder} is a checkpoint: it runs in plain transformers, which takes minutes")
+        if "draft" in artifact.label() and not arguments.text:
+            say(f"{folder} drafts: on random tokens hardly anything is accepted, give --text FILE")
     plan = Plan(
         prompt_tokens=arguments.prompt_tokens,
         decode_prompt_tokens=min(128, arguments.prompt_tokens),
@@ -54,9 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
         repeats=arguments.repeats,
         batch_repeats=min(3, arguments.repeats),
     )
+    passages = None
+    if arguments.text:
+        passages = read_passages(arguments.text, arguments.artifacts[0], plan.prompt_tokens)
     with alone():
         bandwidth = read_bandwidth(arguments.threads)["median"]
-    performances, samples = benchmark(arguments.artifacts, plan, arguments.threads, bandwidth)
+    performances, samples = benchmark(
+        arguments.artifacts, plan, arguments.threads, bandwidth, passages
+    )
     for performance, own in zip(performances[1:], samples[1:], strict=True):
         performance["ratio_to_first"] = ratios(own, samples[0])
     write_json(arguments.json, performances)
@@ -79,4 +96,6 @@ def summary(performance: dict[str, Any]) -> str:
         words += (
             f", {ratio['median']:.2f} times the first ({ratio['min']:.2f} to {ratio['max']:.2f})"
         )
+    if accepted := performance["acceptance_rate"]:
+        words += f", {100 * accepted['median']:.0f} % of drafts accepted"
     return words

@@ -20,14 +20,22 @@ def check_options(build: Build, conf: Path) -> None:
 
     Args:
         build: The checked configuration.
-        conf: The folder of Hydra groups. An engine without a file there declares its own.
+        conf: The folder of Hydra groups. An engine without a file there is held against
+            its runtime's; one without either declares its own.
 
     Raises:
-        DrawplateError: Naming the option and what to write instead.
+        DrawplateError: Naming the option, or an unknown runtime, and what to write instead.
     """
     for name, settings in build.engines.items():
-        path = conf / "engine" / f"{name}.yaml"
-        if not path.exists():
+        places = (conf / "engine" / f"{file}.yaml" for file in (name, settings.runtime))
+        path = next((place for place in places if place.exists()), None)
+        if settings.runtime != name and not (conf / "engine" / f"{settings.runtime}.yaml").exists():
+            known = ", ".join(sorted(p.stem for p in (conf / "engine").glob("*.yaml")))
+            raise DrawplateError(
+                f"engines.{name}.runtime is {settings.runtime!r}, no engine",
+                f"choose one of {known}",
+            )
+        if path is None:
             continue
         defaults = _declared(path)
         for key in defaults:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from drawplate.config.drafts import check_draft
 from drawplate.config.explain import explained
 from drawplate.config.sections import (
     BaseCheckpoint,
@@ -64,6 +65,8 @@ class Configuration(Section):
         for name, engine in self.engines.items():
             if engine.name != name:
                 raise ValueError(f"engines.{name}: its key must be its name, {engine.name}")
+            if engine.compared_with == name:
+                raise ValueError(f"engines.{name}.compared_with names itself; name another engine")
         recipes = {
             name: {label: step.model_dump() for label, step in recipe.steps.items()}
             for name, recipe in self.recipes.items()
@@ -232,6 +235,11 @@ def _check_pairs(build: Build) -> None:
                 )
         for label, step in build.recipes[recipe].steps.items():
             _check_format(recipe, engine, settings, label, step)
+        if "draft" in settings.options:
+            chains = {name: list(known.steps) for name, known in build.recipes.items()}
+            drafting = check_draft(recipe, settings, chains)
+            for label, step in build.recipes[drafting].steps.items():
+                _check_format(drafting, engine, settings, label, step)
 
 
 def _check_parents(build: Build) -> None:
@@ -245,6 +253,15 @@ def _check_parents(build: Build) -> None:
     for recipe, engine in pairs:
         if pairs.count((recipe, engine)) > 1:
             raise DrawplateError(f"variant {recipe}/{engine} is listed twice", "list it once")
+        other_engine = build.engines[engine].compared_with
+        if other_engine is not None:
+            if (recipe, other_engine) not in pairs:
+                raise DrawplateError(
+                    f"variant {recipe}/{engine} is compared with {recipe}/{other_engine}, "
+                    "which the experiment does not have",
+                    f"add {recipe}/{other_engine} to variants, and the engine to engines",
+                )
+            continue
         chain, others = chains[recipe], [chains[r] for r, e in pairs if e == engine]
         if chain and not any(len(o) < len(chain) and chain[: len(o)] == o for o in others):
             whole = next((name for name, steps in chains.items() if not steps), None)

@@ -66,10 +66,19 @@ class Verify(TypedDict):
     prompts: NotRequired[Annotated[list[Filled], Field(min_length=1)]]
 
 
+def _named(value: Any) -> bool:
+    return isinstance(value, dict) and "name" in value
+
+
 class EngineSettings(Section):
-    """What an engine declares in `conf/engine/<name>.yaml`, without being imported."""
+    """What an engine declares in `conf/engine/<name>.yaml`, without being imported.
+
+    Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
+    """
 
     name: Name
+    runtime: Name
+    compared_with: Name | None = None
     description: str = ""
     tasks: list[Literal["causal-lm", "encoder"]]
     supports: list[Name]
@@ -78,6 +87,16 @@ class EngineSettings(Section):
     packages: list[Filled]
     options: dict[str, Any] = {}
     verify: Verify
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_runtime(cls, value: Any) -> Any:
+        return {"runtime": value["name"], **value} if _named(value) else value
+
+    @property
+    def draft(self) -> str | None:
+        """The recipe whose checkpoint drafts, if the engine decodes speculatively."""
+        return self.options.get("draft")
 
     @model_validator(mode="after")
     def _finite(self) -> "EngineSettings":

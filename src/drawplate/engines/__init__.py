@@ -4,10 +4,10 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from drawplate.engines.protocol import Compiler, Engine
+from drawplate.engines.protocol import Compiler, Engine, PairCompiler
 from drawplate.errors import DrawplateError
 
-__all__ = ["Compiler", "Engine", "compiler", "load", "names"]
+__all__ = ["Compiler", "Engine", "PairCompiler", "compiler", "load", "names", "pair_compiler"]
 
 
 def names() -> list[str]:
@@ -30,6 +30,12 @@ def _module(name: str) -> ModuleType:
 def compiler(name: str) -> Compiler:
     """The function that turns a checkpoint into the named engine's folder."""
     compile_: Compiler = _module(name).compile
+    return compile_
+
+
+def pair_compiler(name: str) -> PairCompiler:
+    """The function that turns a target and its draft into the named engine's folder."""
+    compile_: PairCompiler = _module(name).compile
     return compile_
 
 

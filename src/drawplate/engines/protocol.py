@@ -5,9 +5,10 @@ The module offers `compile(checkpoint, output, options, threads)` (see `Compiler
 `conf/engine/<name>.yaml` declares targets, weight formats it can hold, and its packages.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,42 @@ class Compiler(Protocol):
             The label read back from the finished files: `weights_dtype`, `bits_per_weight`,
             `group_size`, `quantization_method`, `tensors` (bytes by dtype).
         """
+
+
+class PairCompiler(Protocol):
+    """Turns two checkpoints into one engine: a target, and the draft that proposes its tokens."""
+
+    def __call__(
+        self, checkpoint: Path, output: Path, options: dict[str, Any], threads: int, draft: Path
+    ) -> dict[str, Any]:
+        """See `Compiler`; `draft` is the folder of the draft's checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Acceptance:
+    """What a draft's proposals were good for.
+
+    Attributes:
+        evaluated: Proposed tokens that the target looked at: those behind a refused one are not.
+        accepted: Those of them that were the target's own choice.
+        kept: Tokens of the answer that came from passes with proposals.
+        target_passes: Passes of the target over them.
+        draft_passes: Passes of the draft.
+    """
+
+    evaluated: int
+    accepted: int
+    kept: int
+    target_passes: int
+    draft_passes: int
+
+
+@runtime_checkable
+class Speculates(Protocol):
+    """An engine whose `generate` decodes speculatively."""
+
+    acceptance: Acceptance | None
+    """Of the last call of `generate`; None if nothing was proposed in it."""
 
 
 class Engine(Protocol):

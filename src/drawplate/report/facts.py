@@ -34,8 +34,9 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
-        `tracking`, `predictions` (see `predicted.summary`), and in each variant `parent`, `format`,
-        `verify`, `trainings`, `losses` (by layer, see `losses.losses`), `jobs` and `command`.
+        `tracking`, `predictions` (see `predicted.summary`), and in each variant `parent`, `draft`,
+        `format`, `verify`, `trainings`, `losses` (by layer, see `losses.losses`), `jobs` and
+        `command`.
     """
     rows, failures = config["variants"], read_failures(Path(config["failures"]))
     tracking = _tracking(config)
@@ -74,6 +75,7 @@ def _variant(
     run = tracking.get("runs", {}).get(row["name"])
     return {
         **{k: row[k] for k in ("name", "recipe", "lineage", "engine", "target", "parent")},
+        "draft": row.get("draft"),
         "status": state,
         "reason": reason,
         "artifact": _artifact(row, manifest),

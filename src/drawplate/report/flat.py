@@ -43,6 +43,9 @@ def _performance_metrics(performance: dict[str, Any]) -> dict[str, float | None]
         "load_s": performance.get("load_s"),
         "roofline_fraction": performance.get("roofline_fraction"),
     }
+    for name in ("acceptance_rate", "tokens_per_target_pass"):
+        if spread := performance.get(name):
+            found[name] = spread["median"]
     for memory in ("peak_rss", "peak_gpu"):
         if (used := performance.get(f"{memory}_bytes")) is not None:
             found[f"{memory}_mb"] = used / 1e6

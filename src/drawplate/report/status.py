@@ -39,7 +39,8 @@ def status(
         ):
             cause = f"{record['stage']} of {other['name']} failed: {record['reason']}"
             return "not_run", f"{missing} not reached, since {cause}"
-    ancestors = {row["lineage"][:i] for i, c in enumerate(row["lineage"]) if c == "."}
+    lineages = [row["lineage"], f"{row['draft']}."] if row.get("draft") else [row["lineage"]]
+    ancestors = {name[:i] for name in lineages for i, c in enumerate(name) if c == "."}
     for record in failures:
         if record["stage"] in SHARED or record["name"] in ancestors:
             cause = f"{record['stage']} of {record['name']} failed: {record['reason']}"

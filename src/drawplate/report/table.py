@@ -134,7 +134,16 @@ def _speed(variant: Variant) -> float | None:
 
 def _speed_small(variant: Variant) -> tuple[str, ...]:
     speed = primary_speed(variant["performance"])
-    return (f"{speed['min']:,.1f} to {speed['max']:,.1f}",) if speed else ()
+    if not speed:
+        return ()
+    lines = [f"{speed['min']:,.1f} to {speed['max']:,.1f}"]
+    if accepted := variant["performance"].get("acceptance_rate"):
+        passed = variant["performance"]["tokens_per_target_pass"]
+        lines += [
+            f"{numbers.percent(accepted['median'], 0)} of drafts accepted",
+            f"{passed['median']:.1f} tokens a pass, on {variant['performance']['prompts']}",
+        ]
+    return tuple(lines)
 
 
 def _peak_rss(variant: Variant) -> float | None:

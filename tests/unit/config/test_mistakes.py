@@ -9,6 +9,7 @@ from drawplate.errors import DrawplateError
 
 ROOT = Path(__file__).parents[3]
 OPTIONS, VERIFY = "engines.onnxruntime.options", "engines.onnxruntime.verify"
+PAIR = "+engine@engines.speculative=speculative & variants=[float/onnxruntime,float/speculative]"
 NAME = "write at most 60 lower-case letters"
 STEP = "{kind: quantize, method: rtn, bits: 4, head_bits: 4, group_size: 32, symmetric: true}"
 HALF, LAYERS = "+prune@recipes.half.steps.h=half", "recipes.half.steps.h.keep_layers"
@@ -72,6 +73,28 @@ MISTAKES = {
     ),
     "engines.onnxruntime.targets=[]": "no targets: write engines.onnxruntime.targets=[cpu]",
     "engines.onnxruntime.targets=[cpu,cpu]": "engine onnxruntime names a target twice",
+    # Engines on another's package, and engines with a draft.
+    "+engines.onnxruntime.runtime=onxruntime": "runtime is 'onxruntime', no engine: choose one of",
+    f"{PAIR} & +engines.speculative.options.drafft=int4": "did you mean 'draft'?",
+    f"{PAIR} & engines.speculative.options.draft=int44": (
+        "engines.speculative.options.draft is 'int44', no recipe of the experiment: "
+        "did you mean 'int4'?"
+    ),
+    f"{PAIR} & engines.speculative.options.draft=float": (
+        "variant float/speculative would draft for itself: leave it out of variants"
+    ),
+    f"{PAIR} & engines.speculative.compared_with=speculative": (
+        "engines.speculative.compared_with names itself; name another engine"
+    ),
+    f"{PAIR} & engines.speculative.options.draft_tokens=0": "draft_tokens is 0: write 1 to 16",
+    f"{PAIR} & quantize.group_size=48": "cannot hold recipe int4: step int4 has groups of 48",
+    f"{PAIR} & variants=[float/speculative]": (
+        "variant float/speculative is compared with float/onnxruntime, which the experiment does "
+        "not have: add float/onnxruntime to variants"
+    ),
+    "+engine@engines.openvino-kv8=openvino-kv8 & variants=[float/openvino-kv8]": (
+        "is compared with float/openvino"
+    ),
     # Overrides that name nothing, or something else than is meant.
     "experiment=minilm": "choose the experiment with --config experiment=minilm",
     "+experiment=minilm": "choose the experiment with --config experiment=minilm",

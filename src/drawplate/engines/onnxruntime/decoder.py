@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import io
 import json
 import shutil
@@ -61,36 +62,20 @@ def write_graphs(model: Any, output: Path) -> None:
     onnx.save(pruned, output / GENERATE_GRAPH)
 
 
-class Loaded:
-    """A causal language model in ONNX Runtime GenAI.
-
-    Generation runs in GenAI with its shared key/value buffer. Logits of all positions come from
-    ONNX Runtime itself over the same weights file, loaded when first asked for.
-    """
-
-    task = "causal-lm"
+class AllLogits:
+    """Logits of all positions, from ONNX Runtime itself; its session opens when first asked."""
 
     def __init__(self, folder: Path, threads: int, session_options: dict[str, str]) -> None:
-        import onnxruntime_genai as genai
-
-        self._folder, self._threads = folder, threads
-        self._session_options = session_options
+        self._open = functools.partial(
+            open_session, folder / LOGITS_GRAPH, threads, session_options
+        )
         self._session: Any = None
         self._decoder = read_json(folder / GENAI_CONFIG)["model"]["decoder"]
-        config = genai.Config(str(folder))
-        options = {"intra_op_num_threads": threads, **session_options}
-        # When to stop is the caller's to say, but GenAI insists on an end token: the rarest one.
-        self._end_id = read_json(folder / GENAI_CONFIG)["model"]["vocab_size"] - 1
-        overlay = {"model": {"eos_token_id": self._end_id, "decoder": {"session_options": options}}}
-        config.overlay(json.dumps(overlay))
-        self._model = genai.Model(config)
 
-    def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __call__(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.logits`."""
         if self._session is None:
-            self._session = open_session(
-                self._folder / LOGITS_GRAPH, self._threads, self._session_options
-            )
+            self._session = self._open()
         batch, length = token_ids.shape
         past_shape = (batch, self._decoder["num_key_value_heads"], 0, self._decoder["head_size"])
         feeds: dict[str, NDArray[np.generic]] = {
@@ -103,6 +88,33 @@ class Loaded:
                 feeds[name] = np.zeros(past_shape, dtype=np.float32)
         logits: NDArray[np.float32] = self._session.run(["logits"], feeds)[0]
         return logits
+
+
+class Loaded:
+    """A causal language model in ONNX Runtime GenAI.
+
+    Generation runs in GenAI with its shared key/value buffer. Logits of all positions come from
+    ONNX Runtime itself over the same weights file, loaded when first asked for.
+    """
+
+    task = "causal-lm"
+
+    def __init__(self, folder: Path, threads: int, session_options: dict[str, str]) -> None:
+        import onnxruntime_genai as genai
+
+        self._folder = folder
+        self._all_logits = AllLogits(folder, threads, session_options)
+        config = genai.Config(str(folder))
+        options = {"intra_op_num_threads": threads, **session_options}
+        # When to stop is the caller's to say, but GenAI insists on an end token: the rarest one.
+        self._end_id = read_json(folder / GENAI_CONFIG)["model"]["vocab_size"] - 1
+        overlay = {"model": {"eos_token_id": self._end_id, "decoder": {"session_options": options}}}
+        config.overlay(json.dumps(overlay))
+        self._model = genai.Model(config)
+
+    def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See `drawplate.engines.protocol.Engine.logits`."""
+        return self._all_logits(token_ids)
 
     def embed(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """A decoder has no sentence vectors.

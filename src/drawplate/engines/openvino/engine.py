@@ -28,6 +28,13 @@ def last_position_only(graph: Any) -> None:
     graph.validate_nodes_and_infer_types()
 
 
+# A pass attends to its own keys and values as computed, and to those of earlier passes as the
+# cache keeps them: read in one pass, a text would say nothing of what a rounded cache costs. In
+# pieces of 8 all but the nearest are rounded; in pieces of 1 also those, at 5 times the time
+# (SmolLM2-135M, u8: KL 2.8e-4 and 4.6e-4 nats, 0 in one pass).
+PIECE_TOKENS = 8
+
+
 class OpenVinoEngine:
     """A language model or an encoder in OpenVINO's CPU plugin.
 
@@ -59,7 +66,11 @@ class OpenVinoEngine:
         if self._full is None:
             self._full = self._request(last_only=False)
         self._full.reset_state()
-        return self._run(self._full, token_ids, past_tokens=0).copy()
+        tokens = token_ids.shape[1]
+        piece = tokens if self._properties["KV_CACHE_PRECISION"] == "f32" else PIECE_TOKENS
+        starts = range(0, tokens, piece)
+        logits = [self._run(self._full, token_ids[:, i : i + piece], i).copy() for i in starts]
+        return np.concatenate(logits, axis=1) if len(logits) > 1 else logits[0]
 
     def embed(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.embed`."""
