@@ -30,6 +30,9 @@ COSTS = {
     "verify": (2.2, 0.0, 2.0, 0.3),
     "evaluate": (2.2, 0.0, 10.0, 0.3),
     "benchmark": (2.5, 0.0, 8.0, 0.5),
+    "proxy": (2.6, 0.0, 4.0, 0.3),
+    "search": (0.0, 0.0, 0.0, 0.3),  # itself; what it builds are jobs of their own
+    "harvest": (0.0, 0.0, 0.0, 0.05),
     "gate": (0.0, 0.0, 0.0, 0.05),
     "track": (0.0, 0.0, 0.0, 0.2),
     "report": (0.0, 0.0, 0.0, 0.2),

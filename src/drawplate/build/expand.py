@@ -5,6 +5,7 @@ from typing import Any
 
 from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
+from drawplate.build.searching import add_harvest, add_proxies
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
@@ -17,6 +18,7 @@ def expand(
     hardware: dict[str, Any],
     invocation: str,
     commit: str | None = None,
+    search: Node | None = None,
 ) -> Plan:
     """Every node of a build.
 
@@ -26,6 +28,7 @@ def expand(
         hardware: What speeds depend on, see `hardware.identity`.
         invocation: The words that choose this build on Snakemake's command line.
         commit: The git commit that the report names; no part of any key.
+        search: The finished search that proposed the recipes, if one did.
     """
     planner = Planner(root=root, model=build.model)
     artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
@@ -37,6 +40,7 @@ def expand(
     checkpoints = {"base": base}
     for recipe in build.recipes.values():
         _add_chain(planner, recipe.steps, checkpoints, data, artifacts)
+    add_proxies(planner, build, checkpoints, base, data)
     variants = _variants(build, checkpoints)
     engines: dict[str, Node] = {}
     for variant in variants:
@@ -46,7 +50,9 @@ def expand(
     for variant in variants:
         _add_gate(planner, build, variant, engines, results)
     named = {"git_commit": commit, "invocation": invocation}
-    _add_summary(planner, build, variants, base, data, machine, results, named)
+    report = _add_summary(planner, build, variants, base, data, machine, results, named, search)
+    if search:
+        add_harvest(planner, build, report, search.context["invocation"])
     return Plan(build.experiment, build.model, build.base, invocation, planner.nodes, variants)
 
 
@@ -246,7 +252,8 @@ def _add_summary(
     machine: Node,
     results: Path,
     named: dict[str, Any],
-) -> None:
+    search: Node | None,
+) -> Node:
     gates = {v["name"]: v["nodes"]["gate"] for v in variants}
     context = {
         "variants": [_places(v) for v in variants],
@@ -255,8 +262,10 @@ def _add_summary(
         "machine": str(machine.folder),
         "track": str(results / "track"),
         "failures": str(results / "failures"),
+        "search": str(search.folder) if search else None,
         **named,
     }
+    searched = {"search": search.digest} if search else {}
     track = planner.add(
         "track",
         "track",
@@ -270,11 +279,11 @@ def _add_summary(
         gates,
         context=context,
     )
-    planner.add(
+    return planner.add(
         "report",
         "report",
         results,
-        {"experiment": build.experiment, "model": build.model},
+        {"experiment": build.experiment, "model": build.model, **searched},
         {**gates, "track": track},
         context=context,
     )

@@ -1,6 +1,7 @@
 """What the Snakefile and the command line share: from a few words to a checked plan."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import shlex
@@ -15,6 +16,7 @@ from drawplate.build.estimate import known_parameters, predictions
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require
 from drawplate.build.plan import Plan
+from drawplate.build.searching import search_node, survivors
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
@@ -63,13 +65,48 @@ def _overrides(config: dict[str, Any]) -> list[str]:
 
 
 def make_plan(config: dict[str, Any], root: Path) -> Plan:
-    """The plan of a build, nothing written."""
+    """The plan of a build, nothing written.
+
+    Of an experiment that searches: with `search.recipes` the plan of those recipes; else the search,
+    or, once that is done, the plan of its survivors.
+    """
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
     build = load_build(config, root)
     named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
     check_pinned({"base.source": build.base["source"], **named})
-    return expand(build, root, identity(hardware), invocation(config), git_commit(root))
+    search, finished = None, False
+    if build.search is not None:
+        search = search_node(build, root, words_of(config), invocation(config))
+        finished = search.fresh(root)
+        if build.search.recipes is None and finished:
+            return make_plan(with_recipes(config, survivors(search, root)), root)
+    searched = search if finished and build.search.recipes == survivors(search, root) else None
+    plan = expand(build, root, identity(hardware), invocation(config), git_commit(root), searched)
+    if search and build.search.recipes is None:
+        return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)
+    return plan
+
+
+def words_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What chooses a build, as plain data: `experiment`, `overrides`, `hardware`."""
+    return {
+        "experiment": str(config.get("experiment") or DEFAULT_EXPERIMENT),
+        "overrides": _overrides(config),
+        "hardware": str(config.get("hardware") or "cpu"),
+    }
+
+
+def with_recipes(config: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """A search's words, such that they choose the build of some recipes of its space.
+
+    Args:
+        config: See `load_build`.
+        names: Recipes of the space.
+    """
+    words = words_of(config)
+    chosen = f"++search.recipes=[{','.join(names)}]"
+    return {**words, "overrides": [*words["overrides"], chosen]}
 
 
 def invocation(config: dict[str, Any]) -> str:
@@ -102,6 +139,9 @@ def forget_dead_build(root: Path) -> IO[str]:
     of incomplete outputs: a stamp is there when its folder is whole and never before, and a job
     that outlived Snakemake may have set it since.
 
+    Every living build shares the lock. So does a search's nested build, which may outlive a killed
+    outer one for some seconds and must not be taken for dead meanwhile.
+
     Returns:
         The locked file; the lock lasts as long as it is kept.
     """
@@ -110,11 +150,12 @@ def forget_dead_build(root: Path) -> IO[str]:
     stream = path.open("w")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for kind in ("locks", "incomplete"):
+            for left in (root / ".snakemake" / kind).glob("*"):
+                left.unlink(missing_ok=True)
     except BlockingIOError:
-        return stream
-    for kind in ("locks", "incomplete"):
-        for left in (root / ".snakemake" / kind).glob("*"):
-            left.unlink(missing_ok=True)
+        pass
+    fcntl.flock(stream, fcntl.LOCK_SH)
     return stream
 
 

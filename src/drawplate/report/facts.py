@@ -32,7 +32,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
-        `tracking`, and in each variant `parent`, `format`, `verify`, `trainings`, `jobs` and
+        `tracking`, `search` (every trial of the search that found the recipes, or None), and in each variant `parent`, `format`, `verify`, `trainings`, `jobs` and
         `command`.
     """
     rows, failures = config["variants"], read_failures(Path(config["failures"]))
@@ -41,6 +41,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     for variant in variants:
         if variant["quality"]:
             variant["quality"]["waterfall"] = waterfall(variant, variants)
+    search = config.get("search")
     machine = Path(config["machine"])
     known = (machine / "machine.json").exists()
     return {
@@ -55,6 +56,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
         "pareto": front(variants),
         "package": None,
         "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
+        "search": read_measurement(Path(search), "search") if search else None,
     }
 
 
