@@ -28,10 +28,10 @@ def main() -> None:
             lines = [figures(v) for v in best if v["recipe"] == name]
             if not lines:
                 continue
-            path = RECIPES / f"{name}.yaml"
-            result[name] = write_recipe(path, recipe_text(found_by, lines, steps))
-            left = " left as it is: it differs, and it is yours" if result[name] == "kept" else ""
-            say(f"{path}: {left.strip() or result[name]}")
+            called, what = write_recipe(RECIPES, name, recipe_text(found_by, lines, steps))
+            result[name] = {"file": f"{called}.yaml", "what": what}
+            yours = " (it differs, and it is yours)" if what == "kept" else ""
+            say(f"{RECIPES / called}.yaml: {what}{yours}")
         with finished_folder(arguments.output) as folder:
             finish_measurement(folder, job, {"recipes": result})
 

@@ -53,7 +53,8 @@ def main() -> None:
             kept, stopped = choose(trials, base_bytes, most, limit)
             say(f"search: {len(kept)} survivors: {', '.join(kept) or 'none'}")
             with finished_folder(output) as folder:
-                finish_measurement(folder, job, story(trials, kept, stopped, base_bytes))
+                result = story(trials, kept, stopped, base_bytes, settings["task"])
+                finish_measurement(folder, job, result)
 
     run(job, work)
 

@@ -75,15 +75,16 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     build = load_build(config, root)
     named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
     check_pinned({"base.source": build.base["source"], **named})
-    search, finished = None, False
+    search = searched = None
     if build.search is not None:
         search = search_node(build, root, words_of(config), invocation(config))
-        finished = search.fresh(root)
-        if build.search.recipes is None and finished:
-            return make_plan(with_recipes(config, survivors(search, root)), root)
-    searched = search if finished and build.search.recipes == survivors(search, root) else None
+        kept = survivors(search, root) if search.fresh(root) else None
+        if kept is not None and build.search.recipes is None:
+            return make_plan(with_recipes(config, kept), root)
+        if build.search.recipes is not None:
+            search, searched = None, search if build.search.recipes == kept else None
     plan = expand(build, root, identity(hardware), invocation(config), git_commit(root), searched)
-    if search and build.search.recipes is None:
+    if search:
         return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)
     return plan
 

@@ -5,6 +5,7 @@ import shutil
 
 from drawplate.build.estimate import GIB, known_parameters, needs
 from drawplate.build.hardware import memory_bytes, require
+from drawplate.build.searching import plan_in_words
 from drawplate.build.workflow import make_plan
 from drawplate.cli.experiment import add_experiment, chosen, root
 from drawplate.errors import DrawplateError
@@ -24,6 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"this machine cannot: {error}")
         return 2
     plan = make_plan(chosen(arguments), place)
+    if plan.search:
+        print(f"{plan_in_words(plan.search)}; before the search, only these are known:")
     parameters = known_parameters(plan, place)
     rows = needs(plan, parameters, place)
     fresh = len(plan.nodes) - len(rows)

@@ -149,7 +149,9 @@ def proposals(search: Search, engines: dict[str, EngineSettings]) -> dict[str, C
     """Every recipe that a search may propose, by name."""
 
     def no_engine(steps: dict[str, dict[str, Any]]) -> str | None:
-        problems = [_engine_problem("proposed", engine, engines[engine], steps) for engine in engines]
+        problems = [
+            _engine_problem("proposed", engine, engines[engine], steps) for engine in engines
+        ]
         return None if None in problems or not problems else problems[0]
 
     return candidates(search, no_engine)

@@ -37,7 +37,7 @@ class Search(Section):
 
     steps: dict[StepName, Step] = Field(min_length=1)
     chain: dict[Name, list[Filled]] = Field(min_length=1)
-    vary: dict[StepName, dict[Filled, list[Value]]] = {}
+    vary: dict[StepName, dict[Filled, list[Value]]] = Field({})
     trials: Count
     generation: Count
     startup: Count
@@ -97,7 +97,9 @@ def _check_setting(place: str, step: Any, setting: str, values: list[Value]) -> 
 
 def _check_values(label: str, step: Any, settings: dict[str, list[Value]]) -> None:
     """Refuse a value that no combination with the others makes possible, and equal labels."""
-    possible, problems, labels = set(), {}, set()
+    possible: set[tuple[str, Value]] = set()
+    problems: dict[tuple[str, Value], str] = {}
+    labels: set[str] = set()
     for values in itertools.product(*settings.values()):
         chosen = dict(zip(settings, values, strict=True))
         labels.add(step_label(label, chosen))
@@ -141,7 +143,10 @@ def step_label(label: str, values: dict[str, Value]) -> str:
         for name in values
     ]
     return "_".join(
-        [label, *(f"{name}{value_label(v)}" for name, v in zip(short, values.values(), strict=True))]
+        [
+            label,
+            *(f"{name}{value_label(v)}" for name, v in zip(short, values.values(), strict=True)),
+        ]
     )
 
 

@@ -9,7 +9,7 @@ from drawplate.config.search import NONE, Search, Value, step_label, varied
 from drawplate.config.steps import check_chain
 
 BASE = "base"  # name of the chain without steps
-LONGEST_NAME = 60  # of a recipe
+LONGEST_NAME = 54  # of a recipe; its file may be called NAME-found.yaml, and a name has 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from drawplate.report import numbers
 from drawplate.report.curve import draw_curve
 from drawplate.report.pareto import Point, points, primary_quality, primary_speed
 from drawplate.report.picture import draw
+from drawplate.report.search import draw_search
 from drawplate.report.table import table
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def _context(facts: dict[str, Any]) -> dict[str, Any]:
         "highlights": highlights(facts),
         "flatten": flatten,
         "curve": draw_curve,
+        "draw_search": draw_search,
         "primary_quality": primary_quality,
         "primary_speed": primary_speed,
     }

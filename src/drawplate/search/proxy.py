@@ -14,9 +14,9 @@ from drawplate.engines.protocol import Engine
 from drawplate.errors import DrawplateError
 from drawplate.evaluate.kl import divergence, summarize
 from drawplate.layerwise.calibration import read_token_ids, window_places
+from drawplate.search.trials import COSINE, KL
 
 CALIBRATION = Path("texts", "calibration.jsonl")
-KL, COSINE = "kl_to_base_nats", "cosine_distance_to_base"
 
 
 def measure_proxy(
@@ -89,7 +89,10 @@ def unused_windows(
             "add calibration text, or lower search.proxy.windows",
         )
     return torch.stack(
-        [ids[s : s + window_tokens] for s in (starts[i * len(starts) // windows] for i in range(windows))]
+        [
+            ids[s : s + window_tokens]
+            for s in (starts[i * len(starts) // windows] for i in range(windows))
+        ]
     )
 
 

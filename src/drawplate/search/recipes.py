@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
-MARK = re.compile(r"^# sha256 of what follows, if nobody changed it: ([0-9a-f]{64})\n", re.MULTILINE)
+MARK = re.compile(
+    r"^# sha256 of what follows, if nobody changed it: ([0-9a-f]{64})\n", re.MULTILINE
+)
 
 
 def recipe_text(found_by: str, figures: list[str], steps: dict[str, dict[str, Any]]) -> str:
@@ -32,13 +34,27 @@ def recipe_text(found_by: str, figures: list[str], steps: dict[str, dict[str, An
     return f"{text}# sha256 of what follows, if nobody changed it: {_digest(body)}\n{body}"
 
 
-def write_recipe(path: Path, text: str) -> str:
-    """Write a recipe file unless it would overwrite a user's work.
+def write_recipe(folder: Path, name: str, text: str) -> tuple[str, str]:
+    """Write a recipe file as `<name>.yaml`, or, where that is a user's, as `<name>-found.yaml`.
+
+    Args:
+        folder: `conf/recipe`.
+        name: The recipe.
+        text: See `recipe_text`.
 
     Returns:
-        `written`, `unchanged` (it holds the same recipe already) or `kept` (it is a user's own, or
-        changed by one, and differs).
+        The recipe file's name without `.yaml`, and what was done: `written`, `unchanged` (it holds
+        the same recipe already) or `kept` (a user's too, and another recipe: left alone).
     """
+    what = "kept"
+    for called in (name, f"{name}-found"):
+        what = _write(folder / f"{called}.yaml", text)
+        if what != "kept":
+            break
+    return called, what
+
+
+def _write(path: Path, text: str) -> str:
     if path.exists():
         before = path.read_text()
         if _steps(before) == _steps(text):
@@ -59,7 +75,9 @@ def untouched(text: str) -> bool:
 
 def figures(variant: dict[str, Any]) -> str:
     """A variant of report.json in one line."""
-    words = [f"{variant['engine']}-{variant['target']}: {variant['artifact']['bytes'] / 1e6:.1f} MB"]
+    words = [
+        f"{variant['engine']}-{variant['target']}: {variant['artifact']['bytes'] / 1e6:.1f} MB"
+    ]
     quality, performance = variant["quality"] or {}, variant["performance"] or {}
     if quality.get("perplexity"):
         words.append(f"perplexity {quality['perplexity']['value']:.2f}")

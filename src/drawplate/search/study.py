@@ -155,8 +155,10 @@ def _propose_one(
 
 
 def _sampler(seed: int, startup: int) -> Any:
-    """TPE for several objectives (Ozaki et al., 2020), on the joint distribution of each group of
-    settings that occur together; trials that still wait count as bad, so that a generation spreads.
+    """TPE for several objectives (Ozaki et al., 2020).
+
+    It looks at the joint distribution of each group of settings that occur together; trials that
+    still wait count as bad, so that a generation spreads.
     """
     import warnings
 

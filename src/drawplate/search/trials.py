@@ -10,6 +10,8 @@ MEASURED, FAILED, INFEASIBLE, REPEATED, WAITING = (
     "repeated",
     "waiting",
 )
+# What the proxy's loss is, of a language model and of an encoder.
+KL, COSINE = "kl_to_base_nats", "cosine_distance_to_base"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,9 +125,10 @@ def _most_crowded(points: list[tuple[float, int]]) -> int:
 
 
 def story(
-    trials: list[Trial], kept: list[str], stopped: dict[str, str], base_bytes: int
+    trials: list[Trial], kept: list[str], stopped: dict[str, str], base_bytes: int, task: str
 ) -> dict[str, Any]:
     """A search's result, plain data: every trial with what became of it."""
+    measure = KL if task == "causal-lm" else COSINE
     rows = []
     for trial in trials:
         row = dataclasses.asdict(trial)
@@ -135,4 +138,4 @@ def story(
         elif trial.status == REPEATED:
             row["reason"] = "proposed before"
         rows.append(row)
-    return {"trials": rows, "survivors": kept, "base_bytes": base_bytes}
+    return {"trials": rows, "survivors": kept, "base_bytes": base_bytes, "measure": measure}
