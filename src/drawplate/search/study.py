@@ -95,6 +95,7 @@ def propose(
         Its recipes; fewer if the space holds no more.
     """
     while True:
+        _settle(study, candidates)
         known = trials(study)
         tried = {t.recipe for t in known}
         fresh = _first_seen(known, candidates)
@@ -143,15 +144,23 @@ def _propose_one(
     trial = study.ask()
     choices = _suggest(trial, settings)
     name = next(n for n, c in candidates.items() if c.choices == choices)
-    before = next((t for t in known if t.recipe == name), None)
     trial.set_user_attr("generation", generation)
-    trial.set_user_attr("repeated", before is not None)
+    trial.set_user_attr("repeated", name in {t.recipe for t in known})
     trial.set_user_attr("recipe", name)  # last: with it the proposal counts
-    if problem := candidates[name].problem:
-        study.set_user_attr(f"reason.{trial.number}", problem)
-        study.tell(trial.number, state=TrialState.PRUNED)
-    elif before is not None and before.status != WAITING:
-        tell(study, name, Outcome(before.loss, before.bytes, before.reason))
+
+
+def _settle(study: Study, candidates: dict[str, Candidate]) -> None:
+    """Tell what is known without building: that a chain cannot be, or what it came to before."""
+    known = trials(study)
+    settled = {t.recipe: t for t in known if t.status != WAITING}
+    for trial in known:
+        if trial.status != WAITING:
+            continue
+        if problem := candidates[trial.recipe].problem:
+            study.set_user_attr(f"reason.{trial.number}", problem)
+            study.tell(trial.number, state=TrialState.PRUNED)
+        elif before := settled.get(trial.recipe):
+            tell(study, trial.recipe, Outcome(before.loss, before.bytes, before.reason))
 
 
 def _sampler(seed: int, startup: int) -> Any:
