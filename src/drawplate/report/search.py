@@ -65,7 +65,7 @@ def draw_search(search: dict[str, Any]) -> str | None:
         floor = min((t["loss"] for t in measured if t["loss"] > 0), default=1.0)
         axes.set_yscale("symlog", linthresh=floor)
         axes.set_xlim(left=0)
-        axes.set_xlabel("stored weights (MB)")
+        axes.set_xlabel("stored (MB)")
         axes.set_ylabel(MEASURES[search["measure"]])
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)

@@ -168,7 +168,7 @@ def test_a_space_smaller_than_the_budget_is_tried_as_a_whole(tmp_path) -> None:
 
 
 def test_the_optimizer_finds_better_recipes_than_chance_would(undisturbed) -> None:
-    """Of 19 recipes 8 are on the front; a draw of 9 without learning holds 3.8 of them."""
+    """Of a draw of 9 among 19 without learning, 9/19 of the front is to be expected."""
     every = {n: landscape(n) for n in SPACE if n != "base"}
 
     def dominated(own: Outcome) -> bool:
@@ -180,6 +180,5 @@ def test_the_optimizer_finds_better_recipes_than_chance_would(undisturbed) -> No
         )
 
     best = {n for n, o in every.items() if not dominated(o)}
-    assert len(best) == len(best & set(every))
     found = {t.recipe for t in undisturbed if t.status == "measured"} & best
     assert len(found) > len(best) * 9 / 19
