@@ -32,7 +32,6 @@ localrules:
     engines,
     measurements,
     proxies,
-    search,
 
 
 if plan.search:
@@ -41,13 +40,15 @@ if plan.search:
     rule all:
         input:
             stamps("search"),
+        log:
+            f"logs/survivors/{plan.model}.log",
         threads: EVERY_CORE
         params:
             build=build_of_survivors,
         message:
             "Build and report the survivors"
         shell:
-            "{params.build}"
+            "{params.build} 2>&1 | tee {log}"
 
     include: "rules/search.smk"
 

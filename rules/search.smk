@@ -8,6 +8,7 @@ rule search:
         "logs/search/{model}.{key}.log",
     benchmark:
         "benchmarks/search/{model}.{key}.jsonl"
+    localrule: True
     threads: EVERY_CORE
     resources:
         mem_mb=500,
