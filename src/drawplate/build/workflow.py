@@ -77,7 +77,8 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     check_pinned({"base.source": build.base["source"], **named})
     search = searched = None
     if build.search is not None:
-        search = search_node(build, root, words_of(config), invocation(config))
+        words = without_recipes(config)
+        search = search_node(build, root, words, invocation(words))
         kept = survivors(search, root) if search.fresh(root) else None
         if kept is not None and build.search.recipes is None:
             return make_plan(with_recipes(config, kept), root)
@@ -98,6 +99,13 @@ def words_of(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def without_recipes(config: dict[str, Any]) -> dict[str, Any]:
+    """A build's words such that they choose its search, whichever recipes they chose."""
+    words = words_of(config)
+    kept = [o for o in words["overrides"] if not o.lstrip("+").startswith("search.recipes=")]
+    return {**words, "overrides": kept}
+
+
 def with_recipes(config: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """A search's words, such that they choose the build of some recipes of its space.
 
@@ -105,7 +113,7 @@ def with_recipes(config: dict[str, Any], names: list[str]) -> dict[str, Any]:
         config: See `load_build`.
         names: Recipes of the space.
     """
-    words = words_of(config)
+    words = without_recipes(config)
     chosen = f"++search.recipes=[{','.join(names)}]"
     return {**words, "overrides": [*words["overrides"], chosen]}
 

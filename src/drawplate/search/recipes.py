@@ -57,10 +57,10 @@ def write_recipe(folder: Path, name: str, text: str) -> tuple[str, str]:
 def _write(path: Path, text: str) -> str:
     if path.exists():
         before = path.read_text()
-        if _steps(before) == _steps(text):
+        if before == text:
             return "unchanged"
         if not untouched(before):
-            return "kept"
+            return "unchanged" if _steps(before) == _steps(text) else "kept"
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     partial.replace(path)

@@ -21,9 +21,11 @@ def test_a_file_says_who_made_it_with_which_figures_and_holds_the_steps() -> Non
     assert untouched(text())
 
 
-def test_an_untouched_file_is_renewed_and_the_same_recipe_left_alone(tmp_path) -> None:
+def test_an_untouched_file_is_renewed_with_its_figures(tmp_path) -> None:
     assert write_recipe(tmp_path, "a", text()) == ("a", "written")
-    assert write_recipe(tmp_path, "a", text(line="faster now")) == ("a", "unchanged")
+    assert write_recipe(tmp_path, "a", text()) == ("a", "unchanged")
+    assert write_recipe(tmp_path, "a", text(line="faster now")) == ("a", "written")
+    assert "faster now" in (tmp_path / "a.yaml").read_text()
     assert write_recipe(tmp_path, "a", text(OTHER)) == ("a", "written")
     assert yaml.safe_load((tmp_path / "a.yaml").read_text())["steps"] == OTHER
     assert [p.name for p in tmp_path.iterdir()] == ["a.yaml"]
