@@ -1,10 +1,11 @@
 """One generation: its recipes built and measured by one nested build, failures told apart."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 from drawplate.build.job import read_measurement
-from drawplate.build.plan import Node, Plan, json_or_none
+from drawplate.build.plan import Node, json_or_none
 from drawplate.build.workflow import make_plan, with_recipes
 from drawplate.config.space import Candidate
 from drawplate.errors import DrawplateError
@@ -12,6 +13,7 @@ from drawplate.search.nested import outer_build, run_build, snakemake_words
 from drawplate.search.trials import Outcome
 
 GOAL = "proxies"
+CLOCKS_DIFFER_SECONDS = 5.0  # those of a cluster's nodes
 
 
 def build_generation(
@@ -34,46 +36,46 @@ def build_generation(
         For each recipe its loss and size, or why it has none.
 
     Raises:
-        DrawplateError: If the build was killed or did not even start, which no recipe can help.
+        DrawplateError: If the build ended before all its jobs were tried, which no recipe can help.
     """
     chosen = with_recipes(words, names)
+    started = time.time()
     status = run_build(snakemake_words(chosen, cores, [GOAL]), outer_build())
-    plan = make_plan(chosen, root)
-    proxies = {node.name: node for node in plan.of("proxy")}
-    found = {
-        name: _outcome(proxies[candidates[name].lineage], plan, root, status) for name in names
-    }
-    if status < 0:
+    proxies = {node.name: node for node in make_plan(chosen, root).of("proxy")}
+    found = {name: outcome(proxies[candidates[name].lineage], root, started) for name in names}
+    if any(own.loss is None and own.reason is None for own in found.values()):
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         raise DrawplateError(
-            f"search: the build of {', '.join(names)} was ended by signal {-status}",
-            "run the same again to go on",
-        )
-    if status and all(outcome.reason is None for outcome in found.values() if outcome.loss is None):
-        raise DrawplateError(
-            f"search: the build of {', '.join(names)} ended with status {status}",
+            f"search: the build of {', '.join(names)} {how} before all of its jobs were tried",
             "see what it printed above, and run the same again to go on",
         )
-    return {
-        name: Outcome(None, None, "its job ended without a reason; see logs/")
-        if outcome.loss is None and outcome.reason is None
-        else outcome
-        for name, outcome in found.items()
-    }
+    return found
 
 
-def _outcome(proxy: Node, plan: Plan, root: Path, status: int) -> Outcome:
+def outcome(proxy: Node, root: Path, started: float) -> Outcome:
+    """What a build left of a recipe; neither a loss nor a reason if it did not come so far.
+
+    Args:
+        proxy: The recipe's last node.
+        root: The repository.
+        started: When the build began, seconds since the epoch.
+    """
     if proxy.fresh(root):
         measured = read_measurement(root / proxy.folder, "proxy")
         return Outcome(float(measured["loss"]), int(measured["bytes"]))
-    return Outcome(None, None, _reason(proxy, root))
+    return Outcome(None, None, _reason(proxy, root, started))
 
 
-def _reason(node: Node, root: Path) -> str | None:
-    """What the first unfinished job behind a node left as its reason, None if it left none."""
+def _reason(node: Node, root: Path, started: float) -> str | None:
+    """Why the first unfinished job behind a node failed, None if it was not tried."""
     for parent in node.parents.values():
         if not parent.fresh(root):
-            return _reason(parent, root)
+            return _reason(parent, root, started)
     record = json_or_none(root / node.failure_file)
-    if record is None or record["key"] != node.digest:
-        return None
-    return f"{node.stage} {node.name}: {record['reason']}"
+    if record is not None and record["key"] == node.digest:
+        return f"{node.stage} {node.name}: {record['reason']}"
+    # A job that was killed, for its memory perhaps, leaves no more than its log.
+    for log in (root / "logs" / node.stage).glob(f"*.{node.digest}.log"):
+        if log.stat().st_mtime >= started - CLOCKS_DIFFER_SECONDS:
+            return f"{node.stage} {node.name} ended without a reason, see {log.relative_to(root)}"
+    return None
