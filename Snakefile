@@ -31,11 +31,32 @@ localrules:
     checkpoints,
     engines,
     measurements,
+    proxies,
 
 
-rule all:
-    input:
-        stamps("report"),
+if plan.search:
+
+    # Its recipes are not known yet: another build of this file follows the search.
+    rule all:
+        input:
+            stamps("search"),
+        log:
+            f"logs/survivors/{plan.model}.log",
+        threads: EVERY_CORE
+        params:
+            build=build_of_survivors,
+        message:
+            "Build and report the survivors"
+        shell:
+            "{params.build} 2>&1 | tee {log}"
+
+    include: "rules/search.smk"
+
+else:
+
+    rule all:
+        input:
+            stamps("report", "harvest"),
 
 
 include: "rules/machine.smk"
@@ -47,6 +68,7 @@ include: "rules/teacher.smk"
 include: "rules/distill.smk"
 include: "rules/recover.smk"
 include: "rules/quantize.smk"
+include: "rules/proxy.smk"
 include: "rules/compile.smk"
 include: "rules/verify.smk"
 include: "rules/evaluate.smk"
@@ -54,6 +76,7 @@ include: "rules/benchmark.smk"
 include: "rules/gate.smk"
 include: "rules/track.smk"
 include: "rules/report.smk"
+include: "rules/harvest.smk"
 include: "rules/goals.smk"
 
 

@@ -6,6 +6,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from drawplate.build.searching import plan_in_words
+from drawplate.build.workflow import words_of
+from drawplate.search.nested import NO_REPORT, snakemake_words
+
 # The environment's own programs come first, whether or not it was activated.
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
@@ -66,7 +70,20 @@ def option(flag, role):
     return words
 
 
+def cores_of_search(wildcards, threads):
+    """The limit of a search's own builds; on a cluster the profile's number of jobs is theirs."""
+    return "" if config.get("hardware") == "slurm" else f"--cores {threads}"
+
+
+def build_of_survivors(wildcards, threads):
+    """Command that builds this experiment once its search is done."""
+    cores = None if config.get("hardware") == "slurm" else threads
+    return shlex.join(snakemake_words(words_of(config), cores, []))
+
+
 def partial_report():
     """Command that reports what there is after a failure, naming what failed."""
+    if plan.search or NO_REPORT in os.environ:
+        return "true"
     (node,) = plan.of("report")
     return f"python scripts/report.py --config {node.job_file} --output {node.folder} --partial"

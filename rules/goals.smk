@@ -16,6 +16,12 @@ rule measurements:
         stamps("evaluate", "benchmark"),
 
 
+# What a search looks at before it decides who goes on.
+rule proxies:
+    input:
+        stamps("proxy"),
+
+
 for variant in plan.variants:
 
     rule:

@@ -25,6 +25,10 @@ COSTS: dict[str, Callable[[Work], Cost]] = {
     "benchmark": engines.benchmark,
     "data": lambda work: Cost(result_bytes=5e6, scratch_bytes=50e6, seconds=6),
     "machine": lambda work: Cost(memory_bytes=0.57e9, seconds=2),
+    "proxy": engines.verify,
+    # Themselves; what a search builds are jobs of their own.
+    "search": lambda work: Cost(memory_bytes=0.3e9, result_bytes=5e6, seconds=10),
+    "harvest": lambda work: Cost(memory_bytes=0.1e9, seconds=1),
     "gate": lambda work: Cost(memory_bytes=0.07e9, seconds=1),
     "track": lambda work: Cost(memory_bytes=0.25e9, result_bytes=5e6, seconds=4),
     "report": lambda work: Cost(memory_bytes=0.2e9, result_bytes=5e6, seconds=4),

@@ -5,15 +5,14 @@ from typing import Any
 
 from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
+from drawplate.build.roots import add_base, add_data
+from drawplate.build.searching import add_harvest, add_proxies
 from drawplate.build.students import add_distill_parents
 from drawplate.build.variants import variant_rows
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
 TEACHER_SETTINGS = ("windows", "held_out_windows", "window_tokens", "temperature", "top_k")
-
-# Of the base, what a plan's estimates are made from and nothing else.
-PLANNING_ONLY = ("parameters", "architecture")
 
 
 def expand(
@@ -22,6 +21,7 @@ def expand(
     hardware: dict[str, Any],
     invocation: str,
     commit: str | None = None,
+    search: Node | None = None,
 ) -> Plan:
     """Every node of a build.
 
@@ -31,18 +31,16 @@ def expand(
         hardware: What speeds depend on, see `hardware.identity`.
         invocation: The words that choose this build on Snakemake's command line.
         commit: The git commit that the report names; no part of any key.
+        search: The finished search that proposed the recipes, if one did.
     """
     planner = Planner(root=root, model=build.model)
     artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
     machine = planner.add("machine", "machine", Path("results") / "machine", {}, hardware=hardware)
-    data = planner.add("data", "data", artifacts / "data", build.data)
-    fetched = {k: v for k, v in build.base.items() if k not in PLANNING_ONLY}
-    base = planner.add(
-        "base", "base", artifacts / "base", fetched, packages=tuple(build.source_packages)
-    )
+    data, base = add_data(planner, build), add_base(planner, build)
     checkpoints = {"base": base}
     for recipe in build.recipes.values():
         _add_chain(planner, recipe.steps, checkpoints, data, artifacts)
+    add_proxies(planner, build, checkpoints, base, data)
     variants = variant_rows(build)
     engines: dict[str, Node] = {}
     for variant in variants:
@@ -52,7 +50,9 @@ def expand(
     for variant in variants:
         _add_gate(planner, build, variant, engines, results)
     named = {"git_commit": commit, "invocation": invocation}
-    _add_summary(planner, build, variants, base, data, machine, results, named)
+    report = _add_summary(planner, build, variants, base, data, machine, results, named, search)
+    if search:
+        add_harvest(planner, build, report, search.context["invocation"])
     return Plan(build.experiment, build.model, build.base, invocation, planner.nodes, variants)
 
 
@@ -214,7 +214,8 @@ def _add_summary(
     machine: Node,
     results: Path,
     named: dict[str, Any],
-) -> None:
+    search: Node | None,
+) -> Node:
     gates = {v["name"]: v["nodes"]["gate"] for v in variants}
     context = {
         "variants": [_places(v) for v in variants],
@@ -223,8 +224,10 @@ def _add_summary(
         "machine": str(machine.folder),
         "track": str(results / "track"),
         "failures": str(results / "failures"),
+        "search": str(search.folder) if search else None,
         **named,
     }
+    searched = {"search": search.digest} if search else {}
     track = planner.add(
         "track",
         "track",
@@ -238,11 +241,11 @@ def _add_summary(
         gates,
         context=context,
     )
-    planner.add(
+    return planner.add(
         "report",
         "report",
         results,
-        {"experiment": build.experiment, "model": build.model},
+        {"experiment": build.experiment, "model": build.model, **searched},
         {**gates, "track": track},
         context=context,
     )

@@ -197,6 +197,7 @@ class Plan:
         invocation: The words that choose this build on Snakemake's command line.
         nodes: Every node.
         variants: One entry a variant: names, and the nodes that belong to it.
+        search: The search that is to be made first, before recipes are known; it is among the nodes.
     """
 
     experiment: str
@@ -205,6 +206,7 @@ class Plan:
     invocation: str
     nodes: list[Node]
     variants: list[dict[str, Any]]
+    search: Node | None = None
 
     def of(self, stage: str) -> list[Node]:
         """The nodes of one stage."""

@@ -54,5 +54,8 @@ STAGES = {
     "benchmark": Stage("benchmark", ("numpy",)),
     "gate": Stage("gate", ("numpy", "scipy")),
     "track": Stage("track", ("mlflow",)),
+    "proxy": Stage("proxy", ("torch", "transformers", "compressed-tensors", "safetensors")),
+    "search": Stage("search", ("optuna",)),
+    "harvest": Stage("harvest"),
     "report": Stage("report", ("matplotlib", "jinja2")),
 }

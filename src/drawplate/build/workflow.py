@@ -1,6 +1,7 @@
 """What the Snakefile and the command line share: from a few words to a checked plan."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import shlex
@@ -16,6 +17,7 @@ from drawplate.build.estimate import known_sizes, needs, predictions, refuse_wha
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
+from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
 from drawplate.build.students import student_sources
 from drawplate.config.compose import load
@@ -77,14 +79,58 @@ def _overrides(config: dict[str, Any]) -> list[str]:
 
 
 def make_plan(config: dict[str, Any], root: Path) -> Plan:
-    """The plan of a build, nothing written."""
+    """The plan of a build, nothing written.
+
+    Of an experiment that searches: with `search.recipes` the plan of those recipes; else the search,
+    or, once that is done, the plan of its survivors.
+    """
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
     build = load_build(config, root)
     named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
     named |= student_sources(build)
     check_pinned({"base.source": build.base["source"], **named})
-    return expand(build, root, identity(hardware), invocation(config), git_commit(root))
+    search = searched = None
+    if build.search is not None:
+        words = without_recipes(config)
+        search = search_node(build, root, words, invocation(words))
+        kept = survivors(search, root) if search.fresh(root) else None
+        if kept is not None and build.search.recipes is None:
+            return make_plan(with_recipes(config, kept), root)
+        if build.search.recipes is not None:
+            search, searched = None, search if build.search.recipes == kept else None
+    plan = expand(build, root, identity(hardware), invocation(config), git_commit(root), searched)
+    if search:
+        return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)
+    return plan
+
+
+def words_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What chooses a build, as plain data: `experiment`, `overrides`, `hardware`."""
+    return {
+        "experiment": str(config.get("experiment") or DEFAULT_EXPERIMENT),
+        "overrides": _overrides(config),
+        "hardware": str(config.get("hardware") or "cpu"),
+    }
+
+
+def without_recipes(config: dict[str, Any]) -> dict[str, Any]:
+    """A build's words such that they choose its search, whichever recipes they chose."""
+    words = words_of(config)
+    kept = [o for o in words["overrides"] if not o.lstrip("+").startswith("search.recipes=")]
+    return {**words, "overrides": kept}
+
+
+def with_recipes(config: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """A search's words, such that they choose the build of some recipes of its space.
+
+    Args:
+        config: See `load_build`.
+        names: Recipes of the space.
+    """
+    words = without_recipes(config)
+    chosen = f"++search.recipes=[{','.join(names)}]"
+    return {**words, "overrides": [*words["overrides"], chosen]}
 
 
 def invocation(config: dict[str, Any]) -> str:
@@ -133,6 +179,9 @@ def forget_dead_build(root: Path) -> tuple[IO[str], bool]:
     of incomplete outputs: a stamp is there when its folder is whole and never before, and a job
     that outlived Snakemake may have set it since.
 
+    Every living build shares the lock. So does a search's nested build, which may outlive a killed
+    outer one for some seconds and must not be taken for dead meanwhile.
+
     Returns:
         The locked file, whose lock lasts as long as it is kept, and whether it was free: else
         this is a part of a build that is under way.
@@ -142,11 +191,13 @@ def forget_dead_build(root: Path) -> tuple[IO[str], bool]:
     stream = path.open("w")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for kind in ("locks", "incomplete"):
+            for left in (root / ".snakemake" / kind).glob("*"):
+                left.unlink(missing_ok=True)
     except BlockingIOError:
+        fcntl.flock(stream, fcntl.LOCK_SH)
         return stream, False
-    for kind in ("locks", "incomplete"):
-        for left in (root / ".snakemake" / kind).glob("*"):
-            left.unlink(missing_ok=True)
+    fcntl.flock(stream, fcntl.LOCK_SH)
     return stream, True
 
 

@@ -5,6 +5,7 @@ import shutil
 
 from drawplate.build.estimate import GIB, Need, disk_bytes, needs, obstacles
 from drawplate.build.hardware import require, usable_memory_bytes
+from drawplate.build.searching import plan_in_words
 from drawplate.build.shapes import Architecture
 from drawplate.build.work import FLOPS_PER_CORE
 from drawplate.build.workflow import base_sizes, make_plan
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"this machine cannot: {error}")
         return 2
     plan = make_plan(chosen(arguments), place)
+    if plan.search:
+        print(f"{plan_in_words(plan.search)}; before the search, only these are known:")
     sizes, origin = base_sizes(plan, place)
     rows = needs(plan, sizes, place)
     fresh = len(plan.nodes) - len(rows)

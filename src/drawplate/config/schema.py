@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from drawplate.config.drafts import check_draft
 from drawplate.config.explain import explained
+from drawplate.config.search import Search
 from drawplate.config.sections import (
     BaseCheckpoint,
     Benchmark,
@@ -23,6 +24,7 @@ from drawplate.config.sections import (
     Section,
     Track,
 )
+from drawplate.config.space import Candidate, candidates
 from drawplate.config.steps import KINDS, Step, check_chain, check_shared
 from drawplate.errors import DrawplateError
 
@@ -59,6 +61,7 @@ class Configuration(Section):
     benchmark: Benchmark
     gate: Gate
     track: Track
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _names(self) -> "Configuration":
@@ -86,6 +89,7 @@ class Build:
         base, data, evaluate, benchmark, gate, track: The sections as plain dictionaries.
         recipes: By name; `steps` is an ordered map from label to the step's plain dictionary.
         engines: By name, see `sections.EngineSettings`.
+        search: The checked section, None if the experiment does not search.
     """
 
     def __init__(self, checked: Configuration) -> None:
@@ -99,6 +103,7 @@ class Build:
         self.track: dict[str, Any] = dump["track"]
         self.recipes = {k: PlainRecipe(v["steps"]) for k, v in dump["recipes"].items()}
         self.engines = checked.engines
+        self.search = checked.search
         self._variants = checked.variants
         self._dump = dump
 
@@ -141,12 +146,87 @@ def check(plain: dict[str, Any]) -> Build:
     _apply_overrides(plain)
     _check_reach(plain)
     try:
-        build = Build(Configuration.model_validate(plain))
+        checked = Configuration.model_validate(plain)
     except ValidationError as error:
         raise explained(error, Configuration) from None
+    build = Build(_with_proposed(checked))
     _check_pairs(build)
     _check_parents(build)
     return build
+
+
+def proposals(search: Search, engines: dict[str, EngineSettings]) -> dict[str, Candidate]:
+    """Every recipe that a search may propose, by name."""
+
+    def no_engine(steps: dict[str, dict[str, Any]]) -> str | None:
+        problems = [
+            _engine_problem("proposed", engine, engines[engine], steps) for engine in engines
+        ]
+        return None if None in problems or not problems else problems[0]
+
+    return candidates(search, no_engine)
+
+
+def _engine_problem(
+    recipe: str, engine: str, settings: EngineSettings, steps: dict[str, dict[str, Any]]
+) -> str | None:
+    try:
+        for label, step in steps.items():
+            _check_format(recipe, engine, settings, label, step)
+    except DrawplateError as error:
+        return str(error)
+    return None
+
+
+def _with_proposed(checked: Configuration) -> Configuration:
+    """The configuration with the recipes that `search.recipes` names, on every engine that can.
+
+    Raises:
+        DrawplateError: For a name that the space does not hold, or that means two things.
+    """
+    if checked.search is None:
+        return checked
+    known = proposals(checked.search, checked.engines)
+    if all(candidate.problem for candidate in known.values()):
+        problem = next(iter(known.values())).problem
+        raise DrawplateError("search: no recipe of its space can be built", str(problem))
+    declared = {
+        name: {label: step.model_dump(mode="json") for label, step in recipe.steps.items()}
+        for name, recipe in checked.recipes.items()
+    }
+    for name in declared.keys() & known.keys():
+        if declared[name] != known[name].steps:
+            raise DrawplateError(
+                f"recipe {name} of the experiment is another than that of the search's space",
+                "rename the recipe, or the step in search.steps",
+            )
+    named = [name for name in dict.fromkeys(checked.search.recipes or []) if name not in declared]
+    for name in named:
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), n=1)
+            raise DrawplateError(
+                f"search.recipes names {name!r}, which the space does not hold",
+                f"did you mean {close[0]!r}?" if close else "name recipes of the search's space",
+            )
+        if problem := known[name].problem:
+            raise DrawplateError(f"search.recipes: {name} cannot be built", problem)
+    recipes = {name: Recipe(steps=known[name].steps) for name in named}  # type: ignore[arg-type]
+    try:
+        check_shared({**declared, **{name: known[name].steps for name in named}})
+    except ValueError as error:
+        raise DrawplateError(str(error)) from None
+    pairs = checked.variants
+    if pairs is None:
+        pairs = [f"{recipe}/{engine}" for recipe in checked.recipes for engine in checked.engines]
+    held = [
+        f"{name}/{engine}"
+        for name in named
+        for engine, settings in checked.engines.items()
+        if _engine_problem(name, engine, settings, known[name].steps) is None
+    ]
+    return checked.model_copy(
+        update={"recipes": {**checked.recipes, **recipes}, "variants": [*pairs, *held]}
+    )
 
 
 def _apply_overrides(plain: dict[str, Any]) -> None:
@@ -154,8 +234,9 @@ def _apply_overrides(plain: dict[str, Any]) -> None:
 
     What is of the wrong type stays as it is: validation comes next and names it.
     """
-    for recipe in _settings(plain.get("recipes")).values():
-        for step in _settings(_settings(recipe).get("steps")).values():
+    chains = [*_settings(plain.get("recipes")).values(), plain.get("search")]
+    for chain in chains:
+        for step in _settings(_settings(chain).get("steps")).values():
             kind = _settings(step).get("kind")
             if isinstance(kind, str) and kind in KINDS:
                 values = _settings(plain.get(kind))

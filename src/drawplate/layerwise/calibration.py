@@ -25,6 +25,19 @@ def read_windows(texts: Path, tokenizer: Path, windows: int, window_tokens: int)
     Raises:
         DrawplateError: If the texts are missing or too short.
     """
+    ids = read_token_ids(texts, tokenizer)
+    available = len(ids) // window_tokens
+    if available < windows:
+        raise DrawplateError(
+            f"{texts} gives {available} windows of {window_tokens} tokens, {windows} are asked for",
+            "add calibration text or ask for fewer windows",
+        )
+    places = window_places(len(ids), windows, window_tokens)
+    return ids[: available * window_tokens].view(available, window_tokens)[places]
+
+
+def read_token_ids(texts: Path, tokenizer: Path) -> Tensor:
+    """All tokens of a file of texts, int64 [tokens]; see `read_windows`."""
     from tokenizers import Tokenizer
 
     try:
@@ -35,12 +48,9 @@ def read_windows(texts: Path, tokenizer: Path, windows: int, window_tokens: int)
         raise DrawplateError(f"{texts} is not JSONL with a text in each row") from None
     encoder = Tokenizer.from_file(str(tokenizer))
     encodings = encoder.encode_batch([row + "\n\n" for row in rows], add_special_tokens=False)
-    ids = torch.tensor([token for encoding in encodings for token in encoding.ids])
-    available = len(ids) // window_tokens
-    if available < windows:
-        raise DrawplateError(
-            f"{texts} gives {available} windows of {window_tokens} tokens, {windows} are asked for",
-            "add calibration text or ask for fewer windows",
-        )
-    places = torch.arange(windows) * available // windows
-    return ids[: available * window_tokens].view(available, window_tokens)[places]
+    return torch.tensor([token for encoding in encodings for token in encoding.ids])
+
+
+def window_places(tokens: int, windows: int, window_tokens: int) -> Tensor:
+    """Which windows `read_windows` takes of a text, int64 [windows], counted in windows."""
+    return torch.arange(windows) * (tokens // window_tokens) // windows

@@ -34,7 +34,8 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
-        `tracking`, `predictions` (see `predicted.summary`), and in each variant `parent`, `draft`,
+        `tracking`, `predictions` (see `predicted.summary`), `search` (every trial of the search
+        that found the recipes, or None), and in each variant `parent`, `draft`,
         `format`, `verify`, `trainings`, `losses` (by layer, see `losses.losses`), `jobs` and
         `command`.
     """
@@ -44,6 +45,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     for variant in variants:
         if variant["quality"]:
             variant["quality"]["waterfall"] = waterfall(variant, variants)
+    search = config.get("search")
     machine = Path(config["machine"])
     known = (machine / "machine.json").exists()
     return {
@@ -59,6 +61,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
         "package": None,
         "predictions": summary(variants),
         "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
+        "search": read_measurement(Path(search), "search") if search else None,
     }
 
 

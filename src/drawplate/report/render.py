@@ -9,6 +9,7 @@ from drawplate.report.curve import draw_curve
 from drawplate.report.heat import draw_losses
 from drawplate.report.pareto import Point, points, primary_quality, primary_speed
 from drawplate.report.picture import draw
+from drawplate.report.search import draw_search
 from drawplate.report.table import table
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _context(facts: dict[str, Any]) -> dict[str, Any]:
         "flatten": flatten,
         "curve": draw_curve,
         "heat": draw_losses,
+        "draw_search": draw_search,
         "primary_quality": primary_quality,
         "primary_speed": primary_speed,
     }

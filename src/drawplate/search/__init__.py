@@ -1,0 +1,1 @@
+"""Search over recipes: an optimizer proposes, Snakemake builds, a proxy stops the losers."""
