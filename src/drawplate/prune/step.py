@@ -10,11 +10,13 @@ from torch import Tensor
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.files import copy_companions, write_shards
+from drawplate.engines.task import is_encoder
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
 from drawplate.layerwise.decoder import Decoder, check_walk, open_decoder
 from drawplate.layerwise.workers import Workers, workers
 from drawplate.prune.cut import Cut
+from drawplate.prune.encoder import prune_encoder_checkpoint
 from drawplate.prune.keep import layers_to_keep
 from drawplate.prune.options import PruneOptions
 from drawplate.prune.shape import Shape, shrunk_config
@@ -29,7 +31,7 @@ def prune_checkpoint(
     """Prune a checkpoint as a step's config says: whole layers first, then width.
 
     Args:
-        parent: Float checkpoint of a Llama-architecture decoder.
+        parent: Float checkpoint of a Llama-architecture decoder or a BERT-architecture encoder.
         data: Folder of the data stage; its calibration texts are read if anything is measured.
         output: Empty folder to fill.
         config: Fields of `PruneOptions`, and `kind`.
@@ -45,6 +47,8 @@ def prune_checkpoint(
     """
     options = PruneOptions.from_config(config)
     parent_config = read_json(parent / "config.json")
+    if is_encoder(parent) and not parent_config.get("quantization_config"):
+        return prune_encoder_checkpoint(parent, data, output, options, threads)
     decoder = _open(parent, parent_config)
     shape = Shape.of(decoder.skeleton.config).shrunk(options)
     _check_config(decoder, parent_config, shape)

@@ -9,11 +9,12 @@ class QuantizeOptions:
     """One quantize step's config.
 
     Attributes:
-        method: `gptq` (calibrated, for Llama-architecture decoders) or `rtn` (round to nearest,
-            data-free, for every model).
+        method: `gptq` (calibrated, for Llama-architecture decoders and BERT-architecture encoders)
+            or `rtn` (round to nearest, data-free, for every model).
         bits: Bits of the linear layers.
         head_bits: Bits of the output head; 16 leaves it a float16 matrix.
-        group_size: Columns that share a scale.
+        group_size: Columns that share a scale; 0 (in the config null) is one scale for each
+            output channel.
         symmetric: Whether zero points are the middle of the grid.
         eight_bit_share: Share of the weights (head included) that may keep 8 bits when `bits` is
             4: the parts that calibration finds most sensitive.
@@ -21,6 +22,9 @@ class QuantizeOptions:
         windows: Calibration windows.
         window_tokens: Tokens of one calibration window.
         seed: Of the labels drawn when sensitivity is measured.
+        activations: How inputs of the linear layers are rounded to 8 bits: `none`; `dynamic`, with a
+            scale for each token; `static`, with one measured on calibration text.
+        percentile: Of the values of an input, where a static range ends; 100 is the largest.
     """
 
     method: Literal["gptq", "rtn"] = "gptq"
@@ -33,8 +37,11 @@ class QuantizeOptions:
     windows: int = 32
     window_tokens: int = 512
     seed: int = 0
+    activations: Literal["none", "dynamic", "static"] = "none"
+    percentile: float = 100.0
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "QuantizeOptions":
         """The options in a job's config, which also holds the step's `kind`."""
-        return cls(**{name: value for name, value in config.items() if name != "kind"})
+        values = {name: value for name, value in config.items() if name != "kind"}
+        return cls(**values | {"group_size": values.get("group_size", cls.group_size) or 0})

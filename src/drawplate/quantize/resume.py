@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.checkpoint.tensors import Activations, QuantizedTensor
 
 Quantized = Mapping[str, QuantizedTensor]
 
@@ -21,6 +21,10 @@ def save_finished(folder: Path, part: str, weights: Quantized) -> None:
         tensors[f"{name}.scales"] = weight.scales
         tensors[f"{name}.zero_points"] = weight.zero_points
         tensors[f"{name}.format"] = torch.tensor([weight.bits, weight.group_size])
+        if weight.activations:
+            scale, zero_point = weight.activations.scale or 0.0, weight.activations.zero_point
+            rounding = torch.tensor([scale, zero_point], dtype=torch.float64)
+            tensors[f"{name}.activations"] = rounding
     partial = folder / f".{part}.partial"
     save_file(tensors, partial)
     partial.replace(_file(folder, part))
@@ -38,12 +42,17 @@ def load_finished(folder: Path, part: str) -> dict[str, QuantizedTensor] | None:
 
 def _load(stored: safe_open, name: str) -> QuantizedTensor:
     bits, group_size = stored.get_tensor(f"{name}.format").tolist()
+    activations = None
+    if f"{name}.activations" in stored.keys():  # noqa: SIM118 - the handle is no mapping
+        scale, zero_point = stored.get_tensor(f"{name}.activations").tolist()
+        activations = Activations(scale or None, int(zero_point))
     return QuantizedTensor(
         codes=stored.get_tensor(f"{name}.codes"),
         scales=stored.get_tensor(f"{name}.scales"),
         zero_points=stored.get_tensor(f"{name}.zero_points"),
         bits=bits,
         group_size=group_size,
+        activations=activations,
     )
 
 

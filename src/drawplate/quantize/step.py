@@ -5,7 +5,9 @@ from typing import Any
 
 from drawplate.checkpoint.quantized import is_quantized
 from drawplate.errors import DrawplateError
-from drawplate.layerwise.calibration import read_windows
+from drawplate.engines.task import is_encoder
+from drawplate.layerwise.calibration import read_encoder_windows, read_windows
+from drawplate.quantize.encoder import quantize_encoder_checkpoint
 from drawplate.quantize.options import QuantizeOptions
 from drawplate.quantize.rtn import quantize_rtn_checkpoint
 from drawplate.quantize.walk import quantize_gptq_checkpoint
@@ -43,6 +45,8 @@ def quantize_checkpoint(
         raise DrawplateError(
             f"{parent} is quantized already", "put one quantize step in a recipe, the last one"
         )
+    if options.activations != "none" or (options.method == "gptq" and is_encoder(parent)):
+        return _quantize_encoder(parent, data, output, options, resume_folder, threads)
     if options.method == "rtn":
         quantize_rtn_checkpoint(parent, output, options)
         return {}
@@ -50,3 +54,23 @@ def quantize_checkpoint(
         data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
     )
     return quantize_gptq_checkpoint(parent, output, options, windows, resume_folder, threads)
+
+
+def _quantize_encoder(
+    parent: Path,
+    data: Path,
+    output: Path,
+    options: QuantizeOptions,
+    resume_folder: Path,
+    threads: int,
+) -> dict[str, int]:
+    """What only encoders have: a walk of their own, and rounded activations."""
+    if not is_encoder(parent):
+        raise DrawplateError(
+            f"{parent} is no encoder; activations are rounded for encoders only",
+            "write activations: none",
+        )
+    windows = read_encoder_windows(
+        data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
+    )
+    return quantize_encoder_checkpoint(parent, output, options, windows, resume_folder, threads)

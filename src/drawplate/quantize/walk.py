@@ -105,22 +105,22 @@ def _walk(
         for unit, inputs in walk_layer(layer, hidden, positions, pool):
             if finished is None:
                 weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
-                hessian = _hessian(inputs, pool)
+                hessian = hessian_of(inputs, pool)
                 unit_bits = bits[f"{decoder.prefix}{index}.{unit}"]
-                fused = _quantize(weight, hessian, unit_bits, options, pool)
+                fused = quantize_unit(weight, hessian, unit_bits, options, pool)
                 sizes = [len(layer.get_submodule(m).weight) for m in UNITS[unit]]
-                done |= zip(UNITS[unit], _split(fused, sizes), strict=True)
+                done |= zip(UNITS[unit], split_unit(fused, sizes), strict=True)
             for module in UNITS[unit]:
                 layer.get_submodule(module).weight.copy_(done[module].dequantize())
         if finished is None:
             save_finished(folder, f"layer-{index:05d}", done)
     if options.head_bits < 16 and load_finished(folder, HEAD) is None:
-        hessian = _hessian(pool.map(decoder.final_norm(), hidden), pool)
-        head = _quantize(decoder.head_weight(), hessian, options.head_bits, options, pool)
+        hessian = hessian_of(pool.map(decoder.final_norm(), hidden), pool)
+        head = quantize_unit(decoder.head_weight(), hessian, options.head_bits, options, pool)
         save_finished(folder, HEAD, {HEAD: head})
 
 
-def _hessian(inputs: list[Tensor], pool: Workers) -> Tensor:
+def hessian_of(inputs: list[Tensor], pool: Workers) -> Tensor:
     """Mean of `x x^T` over all tokens of all batches, float32 [features, features]."""
 
     def outer(batch: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def _hessian(inputs: list[Tensor], pool: Workers) -> Tensor:
     return total / sum(batch.shape[:-1].numel() for batch in inputs)
 
 
-def _quantize(
+def quantize_unit(
     weight: Tensor, hessian: Tensor, bits: int, options: QuantizeOptions, pool: Workers
 ) -> QuantizedTensor:
     """One unit, in bands of rows side by side."""
@@ -151,7 +151,7 @@ def _quantize(
     )
 
 
-def _split(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:
+def split_unit(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:
     """A unit's weight cut back into those of its layers."""
     parts = zip(
         fused.codes.split(rows),
@@ -160,7 +160,9 @@ def _split(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]
         strict=True,
     )
     for codes, scales, zero_points in parts:
-        yield QuantizedTensor(codes, scales, zero_points, fused.bits, fused.group_size)
+        yield QuantizedTensor(
+            codes, scales, zero_points, fused.bits, fused.group_size, fused.activations
+        )
 
 
 def _entries(decoder: Decoder, options: QuantizeOptions, folder: Path) -> Iterator[Entry]:
