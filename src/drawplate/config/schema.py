@@ -22,7 +22,7 @@ from drawplate.config.sections import (
     Section,
     Track,
 )
-from drawplate.config.steps import KINDS, Step, check_chain, check_shared
+from drawplate.config.steps import KINDS, Step, check_chain, check_shared, check_task
 from drawplate.errors import DrawplateError
 
 
@@ -165,6 +165,9 @@ def _check_pairs(build: Build) -> None:
     task: Literal["causal-lm", "encoder"] = build.base["task"]
     if not build.pairs():
         raise DrawplateError("the experiment has no variants", "name recipes and engines in it")
+    for name, chain in build.recipes.items():
+        for label, step in chain.steps.items():
+            check_task(name, label, step, task)
     for recipe, engine in build.pairs():
         for kind, name, known in (
             ("recipe", recipe, build.recipes),
@@ -198,7 +201,7 @@ def _check_pairs(build: Build) -> None:
                     f"it knows {', '.join(settings.supports)}",
                 )
         for label, step in build.recipes[recipe].steps.items():
-            _check_format(recipe, engine, settings, label, step)
+            _check_format(build, recipe, engine, label, step)
 
 
 def _check_parents(build: Build) -> None:
@@ -222,10 +225,18 @@ def _check_parents(build: Build) -> None:
 
 
 def _check_format(
-    recipe: str, engine: str, settings: EngineSettings, label: str, step: dict[str, Any]
+    build: Build, recipe: str, engine: str, label: str, step: dict[str, Any]
 ) -> None:
     if step["kind"] != "quantize":
         return
+    settings, form = build.engines[engine], step_format(step)
+    able = [n for n, e in build.engines.items() if form in e.holds.formats and n != engine]
+    if settings.holds.bit_widths and form not in settings.holds.formats:
+        raise DrawplateError(
+            f"engine {engine} cannot hold recipe {recipe}: step {label} makes the format {form}",
+            f"it holds {', '.join(settings.holds.formats)}; "
+            + (f"{', '.join(able)} can" if able else "choose onnxruntime or transformers"),
+        )
     widths, group = set(step_bit_widths(step)), step["group_size"]
     if not widths <= set(settings.holds.bit_widths):
         raise DrawplateError(
@@ -233,7 +244,7 @@ def _check_format(
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
             f"it holds {', '.join(f'int{b}' for b in settings.holds.bit_widths) or 'float only'}",
         )
-    if settings.holds.group_sizes and group not in settings.holds.group_sizes:
+    if group and settings.holds.group_sizes and group not in settings.holds.group_sizes:
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} has groups of {group}",
             f"it holds groups of {', '.join(map(str, settings.holds.group_sizes))}",
@@ -244,3 +255,9 @@ def step_bit_widths(step: dict[str, Any]) -> list[int]:
     """Bit widths of the weights that a quantize step makes."""
     widths = {step["bits"], step["head_bits"]} - {16}
     return sorted(widths | {8}) if step["eight_bit_share"] else sorted(widths)
+
+
+def step_format(step: dict[str, Any]) -> str:
+    """The name that engines' `holds.formats` have for what a quantize step makes."""
+    rounded = step.get("activations", "none")
+    return "pack-quantized" if rounded == "none" else f"int-quantized/{rounded}"

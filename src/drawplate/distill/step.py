@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from drawplate.distill.encoder import distill_encoder
 from drawplate.distill.hidden import depths, hidden_distance
 from drawplate.distill.loss import distillation_loss, top_k_divergence
 from drawplate.distill.options import DistillOptions
@@ -29,7 +30,8 @@ def distill_checkpoint(
     """Train all weights of a checkpoint towards a teacher's answers.
 
     Args:
-        parent: The student, a float checkpoint of a causal language model.
+        parent: The student, a float checkpoint of a causal language model, or of an encoder where
+            the loss is `embeddings`.
         data: Folder of the data stage that the teacher read.
         teacher: Folder of the teacher stage.
         output: Empty folder to fill.
@@ -47,6 +49,8 @@ def distill_checkpoint(
     """
     options = DistillOptions.from_config(config)
     torch.set_num_threads(threads)
+    if options.loss == "embeddings":
+        return distill_encoder(parent, data, teacher, output, options, resume_folder)
     model = open_model(parent, "distill")
     answers, temperature = read_answers(teacher)
     _check_answers(parent, data, teacher, answers, temperature, options)
