@@ -14,8 +14,8 @@ pytestmark = pytest.mark.integration
 EXPERIMENT = """# @package _global_
 defaults:
   - /recipe@recipes.float: float
-  - /recipe@recipes.int8-dynamic: int8-dynamic
-  - /recipe@recipes.int8-static: int8-static
+  - /recipe@recipes.int8-dynamic: enc-int8-dynamic
+  - /recipe@recipes.int8-static: enc-int8-static
   - /recipe@recipes.int4: enc-int4
   - /recipe@recipes.w75-kd-int8-dynamic: enc-w75-kd-int8-dynamic
   - /engine@engines.onnxruntime: onnxruntime

@@ -204,12 +204,16 @@ def _activations(
     groups = (declared.get("config_groups") or {}) if isinstance(declared, dict) else {}
     rounded = [g["input_activations"] for g in groups.values() if g.get("input_activations")]
     if not rounded:
-        problems += [f"{name} is stored and config.json rounds no inputs" for name in sorted(inputs)]
+        problems += [
+            f"{name} is stored and config.json rounds no inputs" for name in sorted(inputs)
+        ]
         return None
     dynamic = bool(rounded[0].get("dynamic"))
     scaled = {name.rpartition(".")[0] for name in inputs if name.endswith(INPUT_PARTS[0])}
     if dynamic:
-        problems += [f"{name} has an input_scale, config.json says dynamic" for name in sorted(scaled)]
+        problems += [
+            f"{name} has an input_scale, config.json says dynamic" for name in sorted(scaled)
+        ]
     else:
         problems += [f"{name} lacks an input_scale" for name in sorted(set(whole) - scaled)]
     bits = rounded[0].get("num_bits")

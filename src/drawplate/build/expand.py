@@ -8,14 +8,7 @@ from drawplate.build.plan import Node, Plan, Planner
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
-TEACHER_SETTINGS = (
-    "loss",
-    "windows",
-    "held_out_windows",
-    "window_tokens",
-    "temperature",
-    "top_k",
-)
+TEACHER_SETTINGS = ("loss", "windows", "held_out_windows", "window_tokens", "temperature", "top_k")
 
 
 def expand(

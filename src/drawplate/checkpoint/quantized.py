@@ -119,7 +119,8 @@ def write_quantized(parent: Path, output: Path, entries: Iterable[Entry]) -> Non
     config["quantization_config"] = quantization_config(formats, unquantized)
     if dynamic:
         assert not formats and len(dynamic) == 1
-        config["quantization_config"] = int_quantized.quantization_config(*dynamic, unquantized)
+        declared = int_quantized.quantization_config(dynamic.pop(), unquantized)
+        config["quantization_config"] = declared
     write_json(output / "config.json", config)
 
 

@@ -224,9 +224,7 @@ def _check_parents(build: Build) -> None:
             )
 
 
-def _check_format(
-    build: Build, recipe: str, engine: str, label: str, step: dict[str, Any]
-) -> None:
+def _check_format(build: Build, recipe: str, engine: str, label: str, step: dict[str, Any]) -> None:
     if step["kind"] != "quantize":
         return
     settings, form = build.engines[engine], step_format(step)

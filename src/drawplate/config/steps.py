@@ -31,7 +31,9 @@ class QuantizeStep(Section):
     def _rounds_inputs(self) -> "QuantizeStep":
         if self.activations == "none":
             if self.group_size is None:
-                raise ValueError("group_size: null is for rounded activations; write group_size: 32")
+                raise ValueError(
+                    "group_size: null is for rounded activations; write group_size: 32"
+                )
             return self
         form = (self.method, self.bits, self.symmetric, self.group_size)
         if form != ("rtn", 8, True, None):
@@ -104,7 +106,9 @@ class DistillStep(TrainingStep):
         if self.loss == "logits" and None in given.values():
             raise ValueError("loss: logits needs temperature and top_k")
         if self.loss == "embeddings" and set(given.values()) != {None}:
-            raise ValueError("loss: embeddings knows no distribution: temperature and top_k are null")
+            raise ValueError(
+                "loss: embeddings knows no distribution: temperature and top_k are null"
+            )
         return self
 
 
@@ -159,7 +163,9 @@ def check_task(recipe: str, label: str, step: dict[str, Any], task: str) -> None
     """
     encoder, kind, remedy = task == "encoder", step["kind"], None
     if kind == "recover" and encoder:
-        remedy = "text has no next token for an encoder: write a distill step (conf/distill/embeddings)"
+        remedy = (
+            "text has no next token for an encoder: write a distill step (conf/distill/embeddings)"
+        )
     elif kind == "distill" and (step["loss"] == "embeddings") != encoder:
         remedy = "write loss: embeddings" if encoder else "write loss: logits"
     elif kind == "prune" and encoder and step["kv_group_share"]:
@@ -169,7 +175,9 @@ def check_task(recipe: str, label: str, step: dict[str, Any], task: str) -> None
     elif kind == "quantize" and not encoder and step["activations"] != "none":
         remedy = "this method rounds activations of encoders only: write activations: none"
     if remedy:
-        raise DrawplateError(f"recipe {recipe}: step {label} does not fit a base of task {task}", remedy)
+        raise DrawplateError(
+            f"recipe {recipe}: step {label} does not fit a base of task {task}", remedy
+        )
 
 
 def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:

@@ -36,4 +36,4 @@ class DistillOptions:
         own = {field.name for field in dataclasses.fields(cls)} - {"training"}
         loop = {n: v for n, v in config.items() if n not in own and n != "kind"}
         mine = {n: 0 if v is None else v for n, v in config.items() if n in own}
-        return cls(training=TrainingOptions(**loop), **mine)
+        return cls(training=TrainingOptions(**loop), **dict[str, Any](mine))

@@ -94,7 +94,9 @@ def open_encoder(folder: Path) -> Encoder:
     return Encoder(skeleton, tensors, roots[0], len(layers))
 
 
-def walk_layer(layer: Any, hidden: list[Tensor], pool: Workers) -> Iterator[tuple[str, list[Tensor]]]:
+def walk_layer(
+    layer: Any, hidden: list[Tensor], pool: Workers
+) -> Iterator[tuple[str, list[Tensor]]]:
     """Run an encoder layer on windows without padding, stopping before each unit.
 
     Args:
@@ -108,9 +110,7 @@ def walk_layer(layer: Any, hidden: list[Tensor], pool: Workers) -> Iterator[tupl
     yield "qkv", hidden
     mixed = pool.map(lambda batch: layer.attention.self(batch)[0], hidden)
     yield "o", mixed
-    attended = pool.map(
-        lambda pair: layer.attention.output(*pair), zip(mixed, hidden, strict=True)
-    )
+    attended = pool.map(lambda pair: layer.attention.output(*pair), zip(mixed, hidden, strict=True))
     yield "up", attended
     raised = pool.map(layer.intermediate, attended)
     yield "down", raised

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.checkpoint.quantized import is_quantized
-from drawplate.errors import DrawplateError
 from drawplate.engines.task import is_encoder
+from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_encoder_windows, read_windows
 from drawplate.quantize.encoder import quantize_encoder_checkpoint
 from drawplate.quantize.options import QuantizeOptions

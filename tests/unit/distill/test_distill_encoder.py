@@ -76,7 +76,10 @@ def test_losses_are_those_of_a_float64_reference():
     pair = torch.from_numpy(student), torch.from_numpy(normal(teacher))
     found = hidden_distance(*pair, torch.from_numpy(mask))
     assert float(found) == pytest.approx(expected, rel=1e-4)
-    vectors = [sentence_vectors(torch.from_numpy(x[:, :, 0]), torch.from_numpy(mask)) for x in (student, teacher)]
+    vectors = [
+        sentence_vectors(torch.from_numpy(x[:, :, 0]), torch.from_numpy(mask))
+        for x in (student, teacher)
+    ]
     for vector, x in zip(vectors, (student, teacher), strict=True):
         pooled = mean_pool(x[:, :, 0].astype(np.float32), mask)
         np.testing.assert_allclose(vector.numpy(), pooled, atol=1e-6)
@@ -103,7 +106,9 @@ def test_teacher_keeps_the_vectors_of_the_model(encoder_base, teacher):
     answers = load_file(folder / ANSWERS)
     model = AutoModel.from_pretrained(encoder_base).eval()
     with torch.no_grad():
-        out = model(answers["input_ids"], attention_mask=answers["attention_mask"]).last_hidden_state
+        out = model(
+            answers["input_ids"], attention_mask=answers["attention_mask"]
+        ).last_hidden_state
     pooled = mean_pool(out.numpy(), answers["attention_mask"].numpy())
     np.testing.assert_allclose(answers["vectors"].numpy(), pooled, atol=1e-5)
     assert answers["hidden"].shape == (56, 90, 2, 64)
@@ -122,7 +127,9 @@ def test_student_comes_nearer_to_its_teacher(
     assert facts["unit"] == "cosine_distance"
     assert not any("nats" in name for name in facts)
     answers = load_file(teacher[0] / ANSWERS)
-    ids = answers["input_ids"][(answers["held_out"] == 1) & (answers["attention_mask"].sum(1) == 90)]
+    ids = answers["input_ids"][
+        (answers["held_out"] == 1) & (answers["attention_mask"].sum(1) == 90)
+    ]
     target, *others = (states(f, ids).mean(1) for f in (encoder_base, student, tmp_path / "kd"))
     cosines = [torch.cosine_similarity(target, other).mean() for other in others]
     assert cosines[1] > cosines[0]
@@ -148,7 +155,7 @@ def test_what_does_not_fit_is_refused(base, encoder_base, encoder_data, student,
     with pytest.raises(DrawplateError, match="is no encoder: leave the distill step out"):
         distill(base, encoder_data, teacher[0], tmp_path / "c")
     wide = save_encoder(tmp_path / "wide", hidden_size=32, num_attention_heads=2)
-    with pytest.raises(DrawplateError, match="have 64 numbers, those of .* 32: choose a student"):
+    with pytest.raises(DrawplateError, match=r"have 64 numbers, those of .* 32: choose a student"):
         distill(wide, encoder_data, teacher[0], tmp_path / "d")
     config = json.loads((encoder_base / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "compressed-tensors"}

@@ -30,7 +30,9 @@ def test_no_class_is_one_line(config, tmp_path):
 @pytest.mark.parametrize("name", ["GPT2LMHeadModel", "GPT2DoubleHeadsModel", "BertForMaskedLM"])
 def test_models_with_other_heads_are_neither(name, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": [name]}))
-    with pytest.raises(DrawplateError, match=f"is a {name}: give a causal language model or a sent"):
+    with pytest.raises(
+        DrawplateError, match=f"is a {name}: give a causal language model or a sent"
+    ):
         task_of(tmp_path)
     assert not is_encoder(tmp_path)
 

@@ -121,7 +121,10 @@ def test_layers_go_by_influence_and_the_others_stay_as_they_were(encoder_data, t
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kv_group_share": 0.25}, r"heads of a bert cannot go: .* 4 x 16 .*: write kv_group_share"),
+        (
+            {"kv_group_share": 0.25},
+            r"heads of a bert cannot go: .* 4 x 16 .*: write kv_group_share",
+        ),
         ({"layers": 2}, r"layers: 2 of 3 cannot go.*: write at most layers: 1"),
         ({"mlp_share": 0.01}, r"removes none .*: raise mlp_share"),
     ],

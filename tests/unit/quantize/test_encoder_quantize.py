@@ -61,7 +61,7 @@ def test_fixed_range_holds_every_value_or_clips_what_it_is_told_to():
     values = torch.linspace(-1.0, 4.0, 1001)
     whole = fixed_range([values[:500], values[500:]], 100.0)
     assert whole.scale == pytest.approx(5 / 255)
-    assert whole.zero_point == round(-128 + 51)
+    assert whole.zero_point == (-128 + 51)
     assert (rounded(values, whole) - values).abs().max() <= whole.scale / 2 + 1e-6
     clipped = fixed_range([values], 90.0)
     assert clipped.scale == pytest.approx(4 / 255, rel=0.01)
@@ -149,7 +149,9 @@ def test_calibrated_int4_is_nearer_than_rounding_to_nearest(encoder_base, encode
     quantize(encoder_base, encoder_data, tmp_path / "gptq", **INT4)
     quantize(encoder_base, encoder_data, tmp_path / "rtn", **INT4 | {"method": "rtn"})
     parent = states(encoder_base, token_ids())
-    gptq, rtn = ((states(tmp_path / n, token_ids()) - parent).square().mean() for n in ("gptq", "rtn"))
+    gptq, rtn = (
+        (states(tmp_path / n, token_ids()) - parent).square().mean() for n in ("gptq", "rtn")
+    )
     assert 0 < gptq < 0.9 * rtn
     assert audit(tmp_path / "gptq")["activations"] is None
 
