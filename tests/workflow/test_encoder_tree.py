@@ -14,7 +14,6 @@ pytestmark = pytest.mark.integration
 EXPERIMENT = """# @package _global_
 defaults:
   - /recipe@recipes.float: float
-  - /recipe@recipes.int8-dynamic: enc-int8-dynamic
   - /recipe@recipes.int8-static: enc-int8-static
   - /recipe@recipes.int4: enc-int4
   - /recipe@recipes.w75-kd-int8-dynamic: enc-w75-kd-int8-dynamic
@@ -63,7 +62,7 @@ def test_every_variant_is_measured(tree: Checkout) -> None:
     report = json.loads((tree.path / "results/tiny/report.json").read_text())
     variants = {v["recipe"]: v for v in report["variants"]}
     assert {v["status"] for v in variants.values()} == {"ok"}
-    assert len(variants) == 5
+    assert len(variants) == 4
     for variant in variants.values():
         assert any("ndcg_at_10" in name for name in variant["quality"]["tasks"])
     (training,) = variants["w75-kd-int8-dynamic"]["trainings"]
@@ -76,9 +75,9 @@ def test_every_variant_is_measured(tree: Checkout) -> None:
 
 
 def test_labels_say_what_is_rounded(tree: Checkout) -> None:
-    for kind in ("dynamic", "static"):
-        for name in (f"base.int8-{kind}", f"base.int8-{kind}/engines/onnxruntime-cpu"):
-            assert manifest(tree, name)["format"]["activations"] == f"int8 {kind}"
+    for lineage, label in (("base.int8-static", "static"), ("base.w75.kd.int8-dynamic", "dynamic")):
+        for name in (lineage, f"{lineage}/engines/onnxruntime-cpu"):
+            assert manifest(tree, name)["format"]["activations"] == f"int8 {label}"
     assert manifest(tree, "base.int4")["format"]["activations"] is None
     assert manifest(tree, "base.int4")["format"]["weights_dtype"] == "int4"
 
