@@ -6,7 +6,7 @@ same reason this module reads the files by itself and not through the code that 
 """
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PACKED = ".weight_packed"
 QUANTIZED_PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
+INPUT_PARTS = (".input_scale", ".input_zero_point")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "chat_template.jinja",
@@ -44,7 +45,8 @@ def audit(
     """Read a checkpoint's label from its tensors.
 
     Args:
-        folder: A finished checkpoint, float or compressed-tensors `pack-quantized`.
+        folder: A finished checkpoint, float or compressed-tensors `pack-quantized` or
+            `int-quantized`.
         declared_bits_per_weight: What the recipe promised at most, if it promised something.
         name: How messages call the checkpoint, if not by its folder.
 
@@ -52,8 +54,9 @@ def audit(
         `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`: of the quantized matrices
         if there are any, so that a float embedding beside them does not count), `bits_per_weight`
         (all stored bits, scales and zero points included, for each parameter of the model),
-        `group_size` (of most quantized weights, or None), `quantization_method` (or None) and
-        `tensors` (bytes by dtype).
+        `group_size` (of most quantized weights, or None), `quantization_method` (or None),
+        `activations` (`int8 dynamic` or `int8 static` if the inputs of quantized modules are rounded
+        too, or None) and `tensors` (bytes by dtype).
 
     Raises:
         DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, parts of a
@@ -66,6 +69,8 @@ def audit(
     parameters_by_group: collections.Counter[int] = collections.Counter()
     shapes: dict[str, list[int]] = {}
     columns: dict[str, dict[str, int]] = {}
+    whole: dict[str, tuple[int, int]] = {}
+    inputs: set[str] = set()
     problems = []
     for stored, tensor in _tensors(folder):
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -74,10 +79,21 @@ def audit(
         module, dot, part = stored.rpartition(".")
         if dot + part == ".weight_shape":
             shapes[module] = tensor.flatten().tolist()
+        elif dtype == "int8" and part == "weight" and tensor.dim() == 2:
+            whole[module] = (tensor.shape[0], tensor.shape[1])
+        elif dot + part in INPUT_PARTS:
+            inputs.add(stored)
         elif dot + part in QUANTIZED_PARTS:
             columns.setdefault(module, {})[part] = tensor.shape[-1] if tensor.dim() else 0
         else:
             parameters_by_format[dtype] += tensor.numel()
+    for module, (rows, width) in whole.items():
+        scales = columns.pop(module, {}).get("weight_scale", 0)
+        if scales < 1:
+            problems.append(f"{module} is int8 and lacks a weight_scale")
+            continue
+        parameters_by_format["int8"] += rows * width
+        parameters_by_group[width // scales] += rows * width
     for module in sorted(shapes.keys() | columns.keys()):
         shape, parts = shapes.get(module, []), columns.get(module, {})
         packed, scales = parts.get("weight_packed", 0), parts.get("weight_scale", 0)
@@ -94,12 +110,14 @@ def audit(
         problems.append(
             f"{bits_per_weight:.2f} bits a weight stored, {declared_bits_per_weight:.2f} declared"
         )
+    activations = _activations(folder, whole, inputs, problems)
     _refuse(name, problems)
     return {
         "weights_dtype": _weights_dtype(parameters_by_format),
         "bits_per_weight": round(bits_per_weight, 4),
         "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
         "quantization_method": _quantization_method(folder, name),
+        "activations": activations,
         "tensors": dict(sorted(bytes_by_dtype.items())),
     }
 
@@ -157,7 +175,7 @@ def _problems(name: str, tensor: "Tensor") -> list[str]:
     is_matrix = tensor.dim() == 2 and name.endswith((".weight", PACKED))
     if is_matrix and bool((tensor == tensor[0, 0]).all()):
         return [f"{name} is constant ({tensor[0, 0].item()})"]
-    if name.endswith(".weight_scale") and not bool(tensor.any()):
+    if name.endswith((".weight_scale", ".input_scale")) and not bool(tensor.any()):
         return [f"{name} is zero throughout"]
     return []
 
@@ -192,6 +210,38 @@ def _quantization_method(folder: Path, name: str) -> str | None:
             'it must be an object with "quant_method"',
         )
     return f"{declared['quant_method']} {declared.get('format', '')}".strip()
+
+
+def _activations(
+    folder: Path, whole: Iterable[str], inputs: set[str], problems: list[str]
+) -> str | None:
+    """How inputs are rounded: what config.json declares, held against the tensors.
+
+    Args:
+        folder: The checkpoint.
+        whole: Modules stored as unpacked int8.
+        inputs: Names of the stored scales and zero points of inputs.
+        problems: Receives what does not fit.
+    """
+    config = read_json(folder / "config.json")
+    declared = config.get("quantization_config") if isinstance(config, dict) else None
+    groups = (declared.get("config_groups") or {}) if isinstance(declared, dict) else {}
+    rounded = [g["input_activations"] for g in groups.values() if g.get("input_activations")]
+    if not rounded:
+        problems += [
+            f"{name} is stored and config.json rounds no inputs" for name in sorted(inputs)
+        ]
+        return None
+    dynamic = bool(rounded[0].get("dynamic"))
+    scaled = {name.rpartition(".")[0] for name in inputs if name.endswith(INPUT_PARTS[0])}
+    if dynamic:
+        problems += [
+            f"{name} has an input_scale, config.json says dynamic" for name in sorted(scaled)
+        ]
+    else:
+        problems += [f"{name} lacks an input_scale" for name in sorted(set(whole) - scaled)]
+    bits = rounded[0].get("num_bits")
+    return f"{rounded[0].get('type')}{bits} {'dynamic' if dynamic else 'static'}"
 
 
 def _finished(folder: Path) -> Path:

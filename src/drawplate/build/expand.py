@@ -12,7 +12,7 @@ from drawplate.build.variants import variant_rows
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
-TEACHER_SETTINGS = ("windows", "held_out_windows", "window_tokens", "temperature", "top_k")
+TEACHER_SETTINGS = ("loss", "windows", "held_out_windows", "window_tokens", "temperature", "top_k")
 
 
 def expand(

@@ -1,5 +1,7 @@
 """Read and write checkpoints in the compressed-tensors `pack-quantized` form.
 
+(Where inputs are rounded as well, in the `int-quantized` form, see `int_quantized`.)
+
 The form is the one that vLLM, llm-compressor and plain transformers share: next to each quantized
 module stand `weight_packed` (int32 words), `weight_scale`, `weight_shape` and, on an asymmetric
 grid, `weight_zero_point`; `config.json` names the modules of each bit width in
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from drawplate.artifacts.files import read_json, write_json
+from drawplate.checkpoint import int_quantized
 from drawplate.checkpoint.files import (
     copy_companions,
     open_tensors,
@@ -53,7 +56,12 @@ def read_quantized(folder: Path) -> Mapping[str, QuantizedTensor]:
     """
     tensors = open_tensors(folder)
     names = [name.removesuffix(PACKED) for name in tensors if name.endswith(PACKED)]
-    return LazyMapping({name: _unpacker(tensors, name) for name in names})
+    makers = {name: _unpacker(tensors, name) for name in names}
+    whole = int_quantized.modules(tensors)
+    if whole:
+        declared = read_json(folder / "config.json").get("quantization_config") or {}
+        makers |= {name: int_quantized.loader(tensors, name, declared) for name in whole}
+    return LazyMapping(makers)
 
 
 def read_float(folder: Path) -> Mapping[str, Tensor]:
@@ -63,12 +71,13 @@ def read_float(folder: Path) -> Mapping[str, Tensor]:
         DrawplateError: If the folder holds no safetensors.
     """
     tensors = open_tensors(folder)
-    names = [name for name in tensors if not name.endswith(PARTS)]
+    whole = {f"{m}{part}" for m in int_quantized.modules(tensors) for part in int_quantized.PARTS}
+    names = [name for name in tensors if not name.endswith(PARTS) and name not in whole]
     return LazyMapping({name: _reader(tensors, name) for name in names})
 
 
 def write_quantized(parent: Path, output: Path, entries: Iterable[Entry]) -> None:
-    """Write a packed checkpoint from a stream of weights.
+    """Write a packed checkpoint from a stream of weights, or an `int-quantized` one.
 
     Tokenizer, chat template, generation config and whatever else stands beside the weights are
     copied from the parent byte by byte. A head that comes as an entry of its own is untied from
@@ -78,14 +87,19 @@ def write_quantized(parent: Path, output: Path, entries: Iterable[Entry]) -> Non
         parent: Checkpoint the weights were made from.
         output: Empty folder to fill.
         entries: Quantized weights by module name, other tensors by full name, in the order in
-            which they are stored. Scales that float16 holds exactly are stored as float16.
+            which they are stored. Scales that float16 holds exactly are stored as float16. All or
+            no quantized weights have `activations`.
     """
     formats: dict[str, tuple[int, int, bool]] = {}
+    dynamic: set[bool] = set()
     unquantized: list[str] = []
 
     def flat() -> Iterator[tuple[str, Tensor]]:
         for name, value in entries:
-            if isinstance(value, QuantizedTensor):
+            if isinstance(value, QuantizedTensor) and value.activations:
+                dynamic.add(value.activations.dynamic)
+                yield from int_quantized.store(name, value).items()
+            elif isinstance(value, QuantizedTensor):
                 formats[name] = (value.bits, value.group_size, value.symmetric)
                 yield from _pack(name, value).items()
             else:
@@ -103,6 +117,10 @@ def write_quantized(parent: Path, output: Path, entries: Iterable[Entry]) -> Non
         first = next(value for value in read_float(parent).values() if value.is_floating_point())
         config["dtype"] = str(first.dtype).removeprefix("torch.")
     config["quantization_config"] = quantization_config(formats, unquantized)
+    if dynamic:
+        assert not formats and len(dynamic) == 1
+        declared = int_quantized.quantization_config(dynamic.pop(), unquantized)
+        config["quantization_config"] = declared
     write_json(output / "config.json", config)
 
 

@@ -7,6 +7,26 @@ from torch import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
+class Activations:
+    """How a module's input is rounded to 8-bit integers in front of an integer product.
+
+    `q = clamp(round(x / scale) + zero_point, -128, 127)`, halves to the even neighbour.
+
+    Attributes:
+        scale: float32 as a number; None if each token has its own, its largest magnitude / 127.5.
+        zero_point: -128 to 127; 0 if each token has its own scale.
+    """
+
+    scale: float | None = None
+    zero_point: int = 0
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether scales are computed from each token as it comes."""
+        return self.scale is None
+
+
+@dataclasses.dataclass(frozen=True)
 class QuantizedTensor:
     """A weight on an integer grid with one scale and zero point for each group of columns.
 
@@ -18,6 +38,7 @@ class QuantizedTensor:
         zero_points: uint8, shape of `scales`; all `2**(bits - 1)` for a symmetric grid.
         bits: 4 or 8.
         group_size: Columns that share a scale; divides in_features.
+        activations: How the input is rounded; None if only weights are quantized.
     """
 
     codes: Tensor
@@ -25,6 +46,7 @@ class QuantizedTensor:
     zero_points: Tensor
     bits: int
     group_size: int
+    activations: Activations | None = None
 
     @property
     def symmetric(self) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 from drawplate.artifacts.manifest import check_files, read_manifest
 from drawplate.errors import DrawplateError
 
+LABEL = ("weights_dtype", "bits_per_weight", "group_size", "activations", "tensors")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -25,10 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
         except DrawplateError as error:
             problems = [str(error)]
         else:
+            label = manifest["format"]
             problems = [
-                f"label {name}: manifest says {manifest['format'][name]}, tensors say {found[name]}"
-                for name in ("weights_dtype", "bits_per_weight", "group_size", "tensors")
-                if manifest["format"][name] != found[name]
+                f"label {name}: manifest says {label.get(name)}, tensors say {found[name]}"
+                for name in LABEL
+                if label.get(name) != found[name]
             ]
     for problem in problems:
         print(f"{folder}: {problem}")

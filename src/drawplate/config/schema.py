@@ -25,7 +25,7 @@ from drawplate.config.sections import (
     Track,
 )
 from drawplate.config.space import Candidate, candidates
-from drawplate.config.steps import KINDS, Step, check_chain, check_shared
+from drawplate.config.steps import KINDS, Step, check_chain, check_shared, check_task
 from drawplate.errors import DrawplateError
 
 
@@ -159,20 +159,21 @@ def proposals(search: Search, engines: dict[str, EngineSettings]) -> dict[str, C
     """Every recipe that a search may propose, by name."""
 
     def no_engine(steps: dict[str, dict[str, Any]]) -> str | None:
-        problems = [
-            _engine_problem("proposed", engine, engines[engine], steps) for engine in engines
-        ]
+        problems = [_engine_problem("proposed", engine, engines, steps) for engine in engines]
         return None if None in problems or not problems else problems[0]
 
     return candidates(search, no_engine)
 
 
 def _engine_problem(
-    recipe: str, engine: str, settings: EngineSettings, steps: dict[str, dict[str, Any]]
+    recipe: str,
+    engine: str,
+    engines: dict[str, EngineSettings],
+    steps: dict[str, dict[str, Any]],
 ) -> str | None:
     try:
         for label, step in steps.items():
-            _check_format(recipe, engine, settings, label, step)
+            _check_format(engines, recipe, engine, label, step)
     except DrawplateError as error:
         return str(error)
     return None
@@ -221,8 +222,8 @@ def _with_proposed(checked: Configuration) -> Configuration:
     held = [
         f"{name}/{engine}"
         for name in named
-        for engine, settings in checked.engines.items()
-        if _engine_problem(name, engine, settings, known[name].steps) is None
+        for engine in checked.engines
+        if _engine_problem(name, engine, checked.engines, known[name].steps) is None
     ]
     return checked.model_copy(
         update={"recipes": {**checked.recipes, **recipes}, "variants": [*pairs, *held]}
@@ -282,6 +283,9 @@ def _check_pairs(build: Build) -> None:
     task: Literal["causal-lm", "encoder"] = build.base["task"]
     if not build.pairs():
         raise DrawplateError("the experiment has no variants", "name recipes and engines in it")
+    for name, chain in build.recipes.items():
+        for label, step in chain.steps.items():
+            check_task(name, label, step, task)
     for recipe, engine in build.pairs():
         for kind, name, known in (
             ("recipe", recipe, build.recipes),
@@ -315,12 +319,12 @@ def _check_pairs(build: Build) -> None:
                     f"it knows {', '.join(settings.supports)}",
                 )
         for label, step in build.recipes[recipe].steps.items():
-            _check_format(recipe, engine, settings, label, step)
+            _check_format(build.engines, recipe, engine, label, step)
         if "draft" in settings.options:
             chains = {name: list(known.steps) for name, known in build.recipes.items()}
             drafting = check_draft(recipe, settings, chains)
             for label, step in build.recipes[drafting].steps.items():
-                _check_format(drafting, engine, settings, label, step)
+                _check_format(build.engines, drafting, engine, label, step)
 
 
 def _check_parents(build: Build) -> None:
@@ -353,10 +357,22 @@ def _check_parents(build: Build) -> None:
 
 
 def _check_format(
-    recipe: str, engine: str, settings: EngineSettings, label: str, step: dict[str, Any]
+    engines: dict[str, EngineSettings],
+    recipe: str,
+    engine: str,
+    label: str,
+    step: dict[str, Any],
 ) -> None:
     if step["kind"] != "quantize":
         return
+    settings, form = engines[engine], step_format(step)
+    able = [n for n, e in engines.items() if form in e.holds.formats and n != engine]
+    if settings.holds.bit_widths and form not in settings.holds.formats:
+        raise DrawplateError(
+            f"engine {engine} cannot hold recipe {recipe}: step {label} makes the format {form}",
+            f"it holds {', '.join(settings.holds.formats)}; "
+            + (f"{', '.join(able)} can" if able else "choose onnxruntime or transformers"),
+        )
     widths, groups = set(step_bit_widths(step)), step_group_sizes(step)
     if not widths <= set(settings.holds.bit_widths):
         raise DrawplateError(
@@ -380,7 +396,13 @@ def step_bit_widths(step: dict[str, Any]) -> list[int]:
 
 
 def step_group_sizes(step: dict[str, Any]) -> list[int]:
-    """Group sizes of the weights that a quantize step makes."""
+    """Group sizes of the weights that a quantize step makes; none where a channel has one scale."""
     if step["bits_per_weight"] is not None:
         return sorted({int(form.split("/")[1]) for form in step["candidates"]})
-    return [step["group_size"]]
+    return [step["group_size"]] if step["group_size"] else []
+
+
+def step_format(step: dict[str, Any]) -> str:
+    """The name that engines' `holds.formats` have for what a quantize step makes."""
+    rounded = step.get("activations", "none")
+    return "pack-quantized" if rounded == "none" else f"int-quantized/{rounded}"

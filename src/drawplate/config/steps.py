@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
 from drawplate.config.students import Student, check_students, layer_choice
+from drawplate.errors import DrawplateError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 CANDIDATES = ("4/64", "4/32", "8/32")
@@ -19,13 +20,13 @@ StoredForm = Annotated[
 
 
 class QuantizeStep(Section):
-    """Weight-only quantization; see `conf/quantize/` and `quantize.options.QuantizeOptions`."""
+    """Quantization; see `conf/quantize/` and `quantize.options.QuantizeOptions`."""
 
     kind: Literal["quantize"]
     method: Literal["gptq", "rtn", "hqq"]
     bits: Literal[4, 8]
     head_bits: Literal[4, 8, 16]
-    group_size: Annotated[int, Field(ge=16, le=10**9, multiple_of=16)]
+    group_size: Annotated[int, Field(ge=16, le=10**9, multiple_of=16)] | None
     symmetric: bool
     bits_per_weight: Annotated[float, Field(gt=0, le=32)] | None = None
     candidates: Annotated[list[StoredForm], Field(min_length=1)] = Field([*CANDIDATES])
@@ -33,6 +34,24 @@ class QuantizeStep(Section):
     windows: Count = 32
     window_tokens: Count = 512
     seed: Seed = 0
+    activations: Literal["none", "dynamic", "static"] = "none"
+    percentile: Annotated[float, Field(gt=50, le=100)] = 100.0
+
+    @model_validator(mode="after")
+    def _rounds_inputs(self) -> "QuantizeStep":
+        if self.activations == "none":
+            if self.group_size is None:
+                raise ValueError(
+                    "group_size: null is for rounded activations; write group_size: 32"
+                )
+            return self
+        form = (self.method, self.bits, self.symmetric, self.group_size)
+        if form != ("rtn", 8, True, None):
+            raise ValueError(
+                f"activations: {self.activations} needs 8-bit weights with one scale a channel: "
+                "write method: rtn, bits: 8, symmetric: true, group_size: null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _calibrated(self) -> "QuantizeStep":
@@ -139,8 +158,9 @@ class DistillStep(TrainingStep):
             "write base, or base and the labels of earlier steps with dots between, as base.w75",
         ),
     ]
-    temperature: Annotated[float, Field(gt=0)]
-    top_k: Count
+    loss: Literal["logits", "embeddings"] = "logits"
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    top_k: Count | None = None
     hidden_weight: Annotated[float, Field(ge=0)]
     hidden_layers: Count
     on_policy_share: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -154,6 +174,17 @@ class DistillStep(TrainingStep):
         if self.student and self.hidden_weight:
             raise ValueError(
                 "hidden states of another checkpoint cannot be compared: write hidden_weight: 0.0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _of_the_loss(self) -> "DistillStep":
+        given = {n: getattr(self, n) for n in ("temperature", "top_k")}
+        if self.loss == "logits" and None in given.values():
+            raise ValueError("loss: logits needs temperature and top_k")
+        if self.loss == "embeddings" and set(given.values()) != {None}:
+            raise ValueError(
+                "loss: embeddings knows no distribution: temperature and top_k are null"
             )
         return self
 
@@ -207,6 +238,46 @@ def check_chain(name: str, steps: dict[str, dict[str, Any]]) -> None:
             f"recipes.{name}: its labels make a folder's name of {len(lineage)} characters; "
             f"shorten them to {LONGEST_LINEAGE} together"
         )
+
+
+def check_task(recipe: str, label: str, step: dict[str, Any], task: str) -> None:
+    """Refuse a step that has no meaning for the base's task.
+
+    Raises:
+        DrawplateError: Naming the recipe, the step and what to write instead.
+    """
+    encoder, kind, remedy = task == "encoder", step["kind"], None
+    if kind == "recover" and encoder:
+        remedy = (
+            "text has no next token for an encoder: write a distill step (conf/distill/embeddings)"
+        )
+    elif kind == "distill" and (step["loss"] == "embeddings") != encoder:
+        remedy = "write loss: embeddings" if encoder else "write loss: logits"
+    elif kind == "prune" and encoder and step["kv_group_share"]:
+        remedy = "hidden_size = heads x width, so heads cannot go alone: write kv_group_share: 0.0"
+    elif kind == "prune" and encoder and (unknown := _decoders_alone(step)):
+        remedy = f"an encoder's pruning does not know {unknown}: see conf/prune/encoder.yaml"
+    elif kind == "quantize" and encoder and step["bits_per_weight"] is not None:
+        remedy = "an encoder has no loss to measure sensitivity by: write bits_per_weight: null"
+    elif kind == "quantize" and not encoder and step["activations"] != "none":
+        remedy = "this method rounds activations of encoders only: write activations: none"
+    if remedy:
+        raise DrawplateError(
+            f"recipe {recipe}: step {label} does not fit a base of task {task}", remedy
+        )
+
+
+def _decoders_alone(step: dict[str, Any]) -> str | None:
+    """The first setting of a prune step that only a decoder's pruning has, or None."""
+    wrong = {
+        "hidden_share": bool(step["hidden_share"]),
+        "target_parameters": step["target_parameters"] is not None,
+        "target_decode_speedup": step["target_decode_speedup"] is not None,
+        "keep_layers": step["keep_layers"] is not None,
+        "score: surgeon": step["score"] == "surgeon",
+        "refit: dense": step["refit"] == "dense",
+    }
+    return next((name for name, is_set in wrong.items() if is_set), None)
 
 
 def check_shared(recipes: dict[str, dict[str, dict[str, Any]]]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from drawplate.distill.ancestry import kept_layers
 from drawplate.distill.check import check_answers, check_hidden, check_vocabulary
+from drawplate.distill.encoder import distill_encoder
 from drawplate.distill.hidden import hidden_distance, layer_map
 from drawplate.distill.loss import distillation_loss, top_k_divergence
 from drawplate.distill.on_policy import continued, is_on_policy
@@ -34,7 +35,8 @@ def distill_checkpoint(
     """Train a checkpoint towards a teacher's answers.
 
     Args:
-        parent: The student, a float checkpoint of a causal language model.
+        parent: The student, a float checkpoint of a causal language model, or of an encoder where
+            the loss is `embeddings`.
         data: Folder of the data stage that the teacher read.
         teacher: Folder of the teacher stage.
         output: Empty folder to fill.
@@ -53,8 +55,10 @@ def distill_checkpoint(
     """
     options = DistillOptions.from_config(config)
     torch.set_num_threads(threads)
+    if options.loss == "embeddings":
+        return distill_encoder(parent, data, teacher, output, options, resume_folder)
     answers, metadata = read_answers(teacher)
-    model = open_model(parent, "distill", options.training.trained)
+    model = open_model(parent, "distill", trained=options.training.trained)
     check_vocabulary(parent, metadata["vocabulary_sha256"], options.teacher)
     check_answers(parent, data, teacher, answers, float(metadata["temperature"]), options)
     pairs: Pairs = []

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from drawplate.artifacts.files import need_free_bytes
 from drawplate.distill.check import vocabulary_sha256
+from drawplate.distill.encoder import ask_encoder
 from drawplate.distill.hidden import depths, rms_normalized
 from drawplate.errors import DrawplateError
 from drawplate.progress import progress
@@ -48,6 +49,7 @@ class TeacherOptions:
     temperature: float
     top_k: int
     hidden_layers: int
+    loss: str = "logits"
 
 
 def ask_teacher(
@@ -56,7 +58,8 @@ def ask_teacher(
     """Run a teacher once over its windows and store its answers.
 
     Args:
-        parent: The teacher, a float checkpoint of a causal language model.
+        parent: The teacher, a float checkpoint of a causal language model; an encoder where the
+            loss is `embeddings`, see `encoder.ask_encoder`.
         data: Folder of the data stage.
         output: Folder to write `answers.safetensors` into.
         config: Fields of `TeacherOptions`.
@@ -72,6 +75,8 @@ def ask_teacher(
     """
     options = TeacherOptions(**config)
     torch.set_num_threads(threads)
+    if options.loss == "embeddings":
+        return ask_encoder(parent, data, output, config)
     model = open_model(parent, "distill").eval()
     _check(parent, model.config, options)
     token_ids = read_all_windows(

@@ -30,12 +30,17 @@ class Stored:
     read_per_token: bool = True
 
 
-def label(stored: Iterable[Stored], method: str | None) -> dict[str, Any]:
+def label(
+    stored: Iterable[Stored], method: str | None, activations: str | None = None
+) -> dict[str, Any]:
     """The manifest's `format` entry, in the words that `drawplate.artifacts.audit` uses too.
 
     Args:
         stored: Every tensor of the engine, those that share their bytes once.
         method: How the weights were quantized, None for a float model.
+        activations: How the inputs of quantized products are rounded by the checkpoint's own
+            rules, for example `int8 static`, None if they are not. (What a kernel rounds on its
+            own account is the engine's option.)
 
     Returns:
         The entries of the contract, and `weight_bytes_per_token`: what decoding one token reads.
@@ -59,6 +64,7 @@ def label(stored: Iterable[Stored], method: str | None) -> dict[str, Any]:
         "bits_per_weight": round(bits_per_weight, 4),
         "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
         "quantization_method": method,
+        "activations": activations,
         "tensors": dict(sorted(bytes_by_dtype.items())),
         "weight_bytes_per_token": bytes_per_token,
     }
@@ -71,3 +77,13 @@ def quantization_method(checkpoint: Path) -> str | None:
         return format_.get("quantization_method")
     declared = read_json(checkpoint / "config.json").get("quantization_config") or {}
     return declared.get("quant_method")
+
+
+def activations_rounded(checkpoint: Path) -> str | None:
+    """How a checkpoint rounds the inputs of its quantized modules, as `artifacts.audit` says it."""
+    declared = read_json(checkpoint / "config.json").get("quantization_config") or {}
+    groups = (declared.get("config_groups") or {}).values()
+    inputs = next((g["input_activations"] for g in groups if g.get("input_activations")), None)
+    if inputs is None:
+        return None
+    return f"{inputs['type']}{inputs['num_bits']} {'dynamic' if inputs['dynamic'] else 'static'}"

@@ -102,6 +102,11 @@ def concatenate(parts: list["QuantizedTensor"]) -> "QuantizedTensor":
     from drawplate.checkpoint.tensors import QuantizedTensor
 
     group_size = math.gcd(*(part.group_size for part in parts))
+    if len({part.activations for part in parts}) > 1:
+        raise DrawplateError(
+            "one product of the exported graph has inputs that the checkpoint rounds differently",
+            "give modules that read the same input the same scale",
+        )
 
     def by_group(values: torch.Tensor, part: "QuantizedTensor") -> torch.Tensor:
         return values.repeat_interleave(part.group_size // group_size, dim=1)
@@ -112,6 +117,7 @@ def concatenate(parts: list["QuantizedTensor"]) -> "QuantizedTensor":
         zero_points=torch.cat([by_group(part.zero_points, part) for part in parts]),
         bits=max(part.bits for part in parts),
         group_size=group_size,
+        activations=parts[0].activations,
     )
 
 

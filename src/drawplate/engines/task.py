@@ -18,8 +18,9 @@ def architecture(checkpoint: Path) -> str:
     Raises:
         DrawplateError: If it names none.
     """
-    names = read_json(checkpoint / "config.json").get("architectures") or []
-    if not names:
+    config = read_json(checkpoint / "config.json")
+    names = config.get("architectures") if isinstance(config, dict) else None
+    if not (isinstance(names, list) and names and isinstance(names[0], str) and names[0]):
         raise DrawplateError(
             f"{checkpoint}/config.json names no architecture",
             'add "architectures": ["LlamaForCausalLM"] or whatever the model is',
@@ -37,11 +38,20 @@ def task_of(checkpoint: Path) -> str:
     name = architecture(checkpoint)
     if name.endswith("ForCausalLM"):
         return CAUSAL_LM
-    if name.endswith("Model"):
+    if _has_no_head(name):
         return ENCODER
     raise DrawplateError(
         f"{checkpoint} is a {name}", "give a causal language model or a sentence encoder"
     )
+
+
+def is_encoder(checkpoint: Path) -> bool:
+    """Whether a checkpoint is a sentence encoder; False for what is neither one nor a decoder.
+
+    Raises:
+        DrawplateError: If it names no architecture.
+    """
+    return _has_no_head(architecture(checkpoint))
 
 
 def check_architecture(checkpoint: Path, engine: str, supported: Iterable[str]) -> None:
@@ -78,3 +88,8 @@ def checked_options(options: dict[str, Any], known: dict[str, Any], engine: str)
             f"engine {engine} has no option {unknown[0]!r}", f"choose from {', '.join(known)}"
         )
     return known | options
+
+
+def _has_no_head(name: str) -> bool:
+    """Whether a class of transformers is a bare model; `GPT2LMHeadModel` is none."""
+    return name.endswith("Model") and not name.endswith(("HeadModel", "HeadsModel"))

@@ -47,6 +47,9 @@ def read_token_ids(texts: Path, tokenizer: Path) -> Tensor:
     except (ValueError, KeyError):
         raise DrawplateError(f"{texts} is not JSONL with a text in each row") from None
     encoder = Tokenizer.from_file(str(tokenizer))
+    # Some sentence encoders' files ask to cut and fill every text to one length.
+    encoder.no_truncation()
+    encoder.no_padding()
     encodings = encoder.encode_batch([row + "\n\n" for row in rows], add_special_tokens=False)
     return torch.tensor([token for encoding in encodings for token in encoding.ids])
 
@@ -54,3 +57,42 @@ def read_token_ids(texts: Path, tokenizer: Path) -> Tensor:
 def window_places(tokens: int, windows: int, window_tokens: int) -> Tensor:
     """Which windows `read_windows` takes of a text, int64 [windows], counted in windows."""
     return torch.arange(windows) * (tokens // window_tokens) // windows
+
+
+def read_encoder_windows(texts: Path, tokenizer: Path, windows: int, window_tokens: int) -> Tensor:
+    """The same for an encoder: each window between the special tokens of a sentence.
+
+    Full windows and no padding: what a linear layer reads of a padded batch's real tokens has the
+    same distribution, and no moment or range has to leave padding out. The special tokens belong to
+    it, for an encoder's largest activations are often theirs.
+
+    Args:
+        texts: See `read_windows`; so the next two.
+        tokenizer: With the post-processing that adds the special tokens, if there is one.
+        windows: How many windows.
+        window_tokens: Tokens of each, special ones included.
+
+    Returns:
+        Token ids, int64 [windows, window_tokens].
+
+    Raises:
+        DrawplateError: If the texts are missing or too short.
+    """
+    before, after = special_tokens(tokenizer)
+    inner = read_windows(texts, tokenizer, windows, window_tokens - len(before) - len(after))
+    sides = (torch.tensor(ids, dtype=torch.int64).expand(windows, -1) for ids in (before, after))
+    first, last = sides
+    return torch.cat([first, inner, last], dim=1)
+
+
+def special_tokens(tokenizer: Path) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer puts before and after one text."""
+    from tokenizers import Tokenizer
+
+    encoder = Tokenizer.from_file(str(tokenizer))
+    encoder.no_truncation()
+    encoder.no_padding()
+    plain, whole = (encoder.encode("a", add_special_tokens=s).ids for s in (False, True))
+    size = len(plain)
+    start = next(i for i in range(len(whole) - size + 1) if whole[i : i + size] == plain)
+    return whole[:start], whole[start + size :]

@@ -118,8 +118,10 @@ def open_skeleton(folder: Path) -> Any:
             f"transformers {transformers.__version__} has no model class {name} for {folder}",
             "use a model that transformers supports without remote code",
         )
+    kind = getattr(transformers, name)
+    attention = "sdpa" if getattr(kind, "_supports_sdpa", True) else "eager"  # MPNet has one only
     with torch.device("meta"):
-        return getattr(transformers, name)._from_config(config, attn_implementation="sdpa")
+        return kind._from_config(config, attn_implementation=attention)
 
 
 def walk_layer(

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.files import copy_companions, write_shards
+from drawplate.engines.task import is_encoder
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
 from drawplate.layerwise.decoder import Decoder, check_walk, open_decoder
 from drawplate.layerwise.workers import Workers, workers
 from drawplate.prune.budget import Sizes, chosen, predicted
 from drawplate.prune.cut import NORMS, cut_norm, is_rms_norm
+from drawplate.prune.encoder import prune_encoder_checkpoint
 from drawplate.prune.fit import Plan
 from drawplate.prune.keep import chosen_layers, keep_best, layers_to_keep
 from drawplate.prune.measure import measure_model
@@ -34,7 +36,7 @@ def prune_checkpoint(
     """Prune a checkpoint as a step's config says: whole layers first, then width.
 
     Args:
-        parent: Float checkpoint of a Llama-architecture decoder.
+        parent: Float checkpoint of a Llama-architecture decoder or a BERT-architecture encoder.
         data: Folder of the data stage; its calibration texts are read if anything is measured.
         output: Empty folder to fill.
         config: Fields of `PruneOptions`, and `kind`.
@@ -52,6 +54,9 @@ def prune_checkpoint(
         DrawplateError: If the parent is quantized or no such decoder, or the options do not fit it.
     """
     parent_config = read_json(parent / "config.json")
+    if is_encoder(parent) and not parent_config.get("quantization_config"):
+        asked = PruneOptions.from_config(config)
+        return prune_encoder_checkpoint(parent, data, output, asked, threads)
     decoder = _open(parent, parent_config)
     sizes = Sizes.of(decoder.skeleton, _bytes_per_parameter(decoder))
     options = chosen(sizes, PruneOptions.from_config(config))

@@ -13,11 +13,13 @@ class QuantizeOptions:
     """One quantize step's config.
 
     Attributes:
-        method: `gptq` (calibrated, for Llama-architecture decoders), `rtn` (round to nearest,
-            data-free, for every model) or `hqq` (data-free, for every model).
+        method: `gptq` (calibrated, for Llama-architecture decoders and BERT-architecture encoders),
+            `rtn` (round to nearest, data-free, for every model) or `hqq` (data-free, for every
+            model).
         bits: Bits of the linear layers.
         head_bits: Bits of the output head; 16 leaves it a float16 matrix.
-        group_size: Columns that share a scale.
+        group_size: Columns that share a scale; 0 (in the config null) is one scale for each
+            output channel.
         symmetric: Whether zero points are the middle of the grid.
         bits_per_weight: Budget of stored bits a weight, scales and zero points included, over
             all that is quantized; None gives every unit `bits` and `group_size`.
@@ -26,6 +28,9 @@ class QuantizeOptions:
         windows: Calibration windows.
         window_tokens: Tokens of one calibration window.
         seed: Of the labels drawn when sensitivity is measured.
+        activations: How inputs of the linear layers are rounded to 8 bits: `none`; `dynamic`, with a
+            scale for each token; `static`, with one measured on calibration text.
+        percentile: Of the values of an input, where a static range ends; 100 is the largest.
     """
 
     method: Literal["gptq", "rtn", "hqq"] = "gptq"
@@ -39,6 +44,8 @@ class QuantizeOptions:
     windows: int = 32
     window_tokens: int = 512
     seed: int = 0
+    activations: Literal["none", "dynamic", "static"] = "none"
+    percentile: float = 100.0
 
     @property
     def forms(self) -> list[Form]:
@@ -48,4 +55,5 @@ class QuantizeOptions:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "QuantizeOptions":
         """The options in a job's config, which also holds the step's `kind`."""
-        return cls(**{name: value for name, value in config.items() if name != "kind"})
+        values = {name: value for name, value in config.items() if name != "kind"}
+        return cls(**values | {"group_size": values.get("group_size", cls.group_size) or 0})

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from drawplate.artifacts.files import read_json, write_json
-from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.checkpoint.tensors import Activations, QuantizedTensor
 from drawplate.layerwise.resume import part_file, save_part
 
 Quantized = Mapping[str, QuantizedTensor]
@@ -22,6 +22,10 @@ def save_finished(folder: Path, part: str, weights: Quantized) -> None:
         tensors[f"{name}.scales"] = weight.scales
         tensors[f"{name}.zero_points"] = weight.zero_points
         tensors[f"{name}.format"] = torch.tensor([weight.bits, weight.group_size])
+        if weight.activations:
+            scale, zero_point = weight.activations.scale or 0.0, weight.activations.zero_point
+            rounding = torch.tensor([scale, zero_point], dtype=torch.float64)
+            tensors[f"{name}.activations"] = rounding
     save_part(folder, part, tensors)
 
 
@@ -51,10 +55,15 @@ def load_measured(folder: Path) -> dict[str, Any]:
 
 def _load(stored: safe_open, name: str) -> QuantizedTensor:
     bits, group_size = stored.get_tensor(f"{name}.format").tolist()
+    activations = None
+    if f"{name}.activations" in stored.keys():  # noqa: SIM118 - the handle is no mapping
+        scale, zero_point = stored.get_tensor(f"{name}.activations").tolist()
+        activations = Activations(scale or None, int(zero_point))
     return QuantizedTensor(
         codes=stored.get_tensor(f"{name}.codes"),
         scales=stored.get_tensor(f"{name}.scales"),
         zero_points=stored.get_tensor(f"{name}.zero_points"),
         bits=bits,
         group_size=group_size,
+        activations=activations,
     )

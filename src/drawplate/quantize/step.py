@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.checkpoint.quantized import is_quantized
+from drawplate.engines.task import is_encoder
 from drawplate.errors import DrawplateError
-from drawplate.layerwise.calibration import read_windows
+from drawplate.layerwise.calibration import read_encoder_windows, read_windows
+from drawplate.quantize.encoder import quantize_encoder_checkpoint
 from drawplate.quantize.losses import Measured
 from drawplate.quantize.options import QuantizeOptions
 from drawplate.quantize.rtn import quantize_rtn_checkpoint
@@ -45,6 +47,8 @@ def quantize_checkpoint(
         raise DrawplateError(
             f"{parent} is quantized already", "put one quantize step in a recipe, the last one"
         )
+    if options.activations != "none" or (options.method == "gptq" and is_encoder(parent)):
+        return _quantize_encoder(parent, data, output, options, resume_folder, threads)
     if options.method != "gptq":
         quantize_rtn_checkpoint(parent, output, options)
         return {}, {}
@@ -52,3 +56,23 @@ def quantize_checkpoint(
         data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
     )
     return quantize_gptq_checkpoint(parent, output, options, windows, resume_folder, threads)
+
+
+def _quantize_encoder(
+    parent: Path,
+    data: Path,
+    output: Path,
+    options: QuantizeOptions,
+    resume_folder: Path,
+    threads: int,
+) -> tuple[dict[str, str], Measured]:
+    """What only encoders have: a walk of their own, and rounded activations."""
+    if not is_encoder(parent):
+        raise DrawplateError(
+            f"{parent} is no encoder; activations are rounded for encoders only",
+            "write activations: none",
+        )
+    windows = read_encoder_windows(
+        data / CALIBRATION, parent / "tokenizer.json", options.windows, options.window_tokens
+    )
+    return quantize_encoder_checkpoint(parent, output, options, windows, resume_folder, threads)

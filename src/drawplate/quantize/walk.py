@@ -121,10 +121,10 @@ def _walk(
                 weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
                 hessian = second_moment(inputs, pool, torch.float32)
                 name = f"{decoder.prefix}{index}.{unit}"
-                fused = _quantize(weight, hessian, forms[name], options, pool)
-                errors[name] = {"output_error": _output_error(weight, fused, hessian, pool)}
+                fused = quantize_unit(weight, hessian, forms[name], options, pool)
+                errors[name] = {"output_error": output_error(weight, fused, hessian, pool)}
                 sizes = [len(layer.get_submodule(m).weight) for m in UNITS[unit]]
-                done |= zip(UNITS[unit], _split(fused, sizes), strict=True)
+                done |= zip(UNITS[unit], split_unit(fused, sizes), strict=True)
             for module in UNITS[unit]:
                 layer.get_submodule(module).weight.copy_(done[module].dequantize())
         if finished is None:
@@ -134,13 +134,13 @@ def _walk(
         normed = pool.map(decoder.final_norm(), hidden)
         hessian = second_moment(normed, pool, torch.float32)
         weight = decoder.head_weight()
-        head = _quantize(weight, hessian, forms[HEAD], options, pool)
-        error = _output_error(weight, head, hessian, pool)
+        head = quantize_unit(weight, hessian, forms[HEAD], options, pool)
+        error = output_error(weight, head, hessian, pool)
         save_measured(folder, HEAD, {HEAD: {"output_error": error}})
         save_finished(folder, HEAD, {HEAD: head})
 
 
-def _quantize(
+def quantize_unit(
     weight: Tensor, hessian: Tensor, form: Form, options: QuantizeOptions, pool: Workers
 ) -> QuantizedTensor:
     """One unit, in bands of rows side by side."""
@@ -158,7 +158,7 @@ def _quantize(
     )
 
 
-def _output_error(weight: Tensor, fused: QuantizedTensor, hessian: Tensor, pool: Workers) -> float:
+def output_error(weight: Tensor, fused: QuantizedTensor, hessian: Tensor, pool: Workers) -> float:
     """Square of what changed in a unit's outputs, as a share of the square of the outputs."""
 
     def squares(band: tuple[Tensor, QuantizedTensor]) -> tuple[float, float]:
@@ -167,7 +167,7 @@ def _output_error(weight: Tensor, fused: QuantizedTensor, hessian: Tensor, pool:
 
     bands = weight.split(BAND_ROWS)
     changed, total = zip(
-        *pool.map(squares, zip(bands, _split(fused, [len(b) for b in bands]), strict=True)),
+        *pool.map(squares, zip(bands, split_unit(fused, [len(b) for b in bands]), strict=True)),
         strict=True,
     )
     return sum(changed) / sum(total) if any(total) else 0.0
@@ -182,7 +182,7 @@ def _measured(folder: Path) -> Measured:
     return measured
 
 
-def _split(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:
+def split_unit(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:
     """A unit's weight cut back into those of its layers."""
     parts = zip(
         fused.codes.split(rows),
@@ -191,7 +191,9 @@ def _split(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]
         strict=True,
     )
     for codes, scales, zero_points in parts:
-        yield QuantizedTensor(codes, scales, zero_points, fused.bits, fused.group_size)
+        yield QuantizedTensor(
+            codes, scales, zero_points, fused.bits, fused.group_size, fused.activations
+        )
 
 
 def _entries(decoder: Decoder, options: QuantizeOptions, folder: Path) -> Iterator[Entry]:

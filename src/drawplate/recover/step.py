@@ -39,7 +39,7 @@ def recover_checkpoint(
     """
     options = RecoverOptions.from_config(config)
     torch.set_num_threads(threads)
-    model = open_model(parent, "recover", options.training.trained)
+    model = open_model(parent, "recover", trained=options.training.trained)
     loop = options.training
     token_ids = read_all_windows(
         data, parent / "tokenizer.json", loop.windows, loop.held_out_windows, loop.window_tokens

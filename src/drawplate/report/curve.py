@@ -9,12 +9,13 @@ SIZE_INCHES = (6.4, 2.2)
 Curve = list[list[float | None]]
 
 
-def draw_curve(curve: Curve) -> str:
+def draw_curve(curve: Curve, unit: str = "nats") -> str:
     """Draw the curve.
 
     Args:
-        curve: `[step, held_out_loss_nats, train_loss]` in the order of the steps; the last of them
+        curve: `[step, held_out_loss, train_loss]` in the order of the steps; the last of them
             is None where nothing was averaged yet.
+        unit: Of the losses.
 
     Returns:
         An SVG element.
@@ -32,7 +33,7 @@ def draw_curve(curve: Curve) -> str:
                 steps, losses, color=COLOURS[column - 1], marker="o", markersize=3, label=label
             )
         axes.set_xlabel("step")
-        axes.set_ylabel("loss (nats)")
+        axes.set_ylabel(f"loss ({unit.replace('_', ' ')})")
         axes.grid(color=GRID, linewidth=0.8)
         axes.tick_params(length=0)
         for side in ("top", "right"):

@@ -33,6 +33,7 @@ def train(
     loss: Loss,
     held_out_loss: Loss,
     resume_folder: Path,
+    unit: str = "nats",
 ) -> dict[str, Any]:
     """Train a model in place: AdamW, gradients clipped to 1, a warmup and a cosine to 0.
 
@@ -46,12 +47,13 @@ def train(
         held_out: To measure on, in the precision of the training.
         options: See `TrainingOptions`.
         loss: What is minimized.
-        held_out_loss: What is measured, in nats.
+        held_out_loss: What is measured.
         resume_folder: Where steps are kept; no other inputs may use it. The caller deletes it
             when the weights are safe.
+        unit: Of what is measured, part of its names.
 
     Returns:
-        `curve` ([step, held_out_loss_nats, train_loss]), the loss before and after, `improved`,
+        `curve` ([step, held_out_loss, train_loss]), the loss before and after, `unit`, `improved`,
         and the counts and times that belong to them. `seconds` and `tokens_per_s` are of this
         run's steps alone.
 
@@ -69,7 +71,7 @@ def train(
         for place, i in enumerate(order)
     ]
     micro = arguments.per_device_train_batch_size
-    watch = Watch(lambda: _mean_loss(model, held_out, held_out_loss, micro), total_steps)
+    watch = Watch(lambda: _mean_loss(model, held_out, held_out_loss, micro), total_steps, unit)
     trainer = _trainer(model, arguments, rows, loss, watch)
     kept = last_whole_step(resume_folder)
     try:
@@ -181,12 +183,13 @@ def _summary(
     """What a manifest says of a training."""
     before, after = curve[0][1], curve[-1][1]
     if after > before:
-        say(f"warning: the held-out loss rose from {before:.4f} to {after:.4f} nats in training")
+        say(f"warning: the held-out loss rose from {before:.4f} to {after:.4f} in training")
     rate = run_windows * options.window_tokens / watch.seconds if watch.seconds else None
     return {
         "curve": [[s, round(h, 6), None if t is None else round(t, 6)] for s, h, t in curve],
-        "held_out_loss_before_nats": round(before, 6),
-        "held_out_loss_after_nats": round(after, 6),
+        f"held_out_loss_before_{watch.unit}": round(before, 6),
+        f"held_out_loss_after_{watch.unit}": round(after, 6),
+        "unit": watch.unit,
         "improved": after <= before,
         "steps": curve[-1][0],
         "tokens": order * options.window_tokens,

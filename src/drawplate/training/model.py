@@ -10,23 +10,24 @@ from torch import Tensor
 
 from drawplate.artifacts.files import read_json
 from drawplate.checkpoint.files import copy_companions, open_tensors, write_shards
-from drawplate.engines.task import CAUSAL_LM, architecture, task_of
+from drawplate.engines.task import CAUSAL_LM, ENCODER, architecture, task_of
 from drawplate.errors import DrawplateError
 
 MLP = ".mlp."  # in the names of the weights of Llama, Qwen, Mistral, Gemma, Phi, GPT-2
 
 
-def open_model(folder: Path, step: str, trained: str = "all") -> Any:
-    """A causal language model of transformers with its weights in float32.
+def open_model(folder: Path, step: str, task: str = CAUSAL_LM, trained: str = "all") -> Any:
+    """A model of transformers with its weights in float32; an encoder without its pooler.
 
     Args:
         folder: Float checkpoint.
         step: What the model is for, named in refusals.
+        task: What it must be, `causal-lm` or `encoder`.
         trained: See `TrainingOptions`; all other weights are frozen.
 
     Raises:
-        DrawplateError: If the checkpoint is quantized, an encoder, lacks weights, is of a class
-            that transformers does not have, or has no such weights to train.
+        DrawplateError: If the checkpoint is quantized, of another task, lacks weights, is of a
+            class that transformers does not have, or has no such weights to train.
     """
     import transformers
 
@@ -34,10 +35,10 @@ def open_model(folder: Path, step: str, trained: str = "all") -> Any:
         raise DrawplateError(
             f"{folder} is quantized already", f"put the {step} step before the quantize step"
         )
-    if task_of(folder) != CAUSAL_LM:
+    if task_of(folder) != task:
+        others = {CAUSAL_LM: f"{folder} is an encoder", ENCODER: f"{folder} is no encoder"}
         raise DrawplateError(
-            f"{folder} is an encoder",
-            f"leave the {step} step out: only causal language models can be trained",
+            others[task], f"leave the {step} step out, or distill with the loss of its task"
         )
     kind = getattr(transformers, architecture(folder), None)
     if kind is None:
@@ -46,10 +47,15 @@ def open_model(folder: Path, step: str, trained: str = "all") -> Any:
             "use a model that transformers supports without remote code",
         )
     transformers.utils.logging.disable_progress_bar()  # progress is told in lines
-    safe = {"trust_remote_code": False, "local_files_only": True}
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    if task == ENCODER:  # nothing reads the pooler: it is copied as it is, if there is one
+        safe["add_pooling_layer"] = False
+    said = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # what is missing is told below
     model, loading = kind.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, **safe
     )
+    transformers.utils.logging.set_verbosity(said)
     if loading["missing_keys"]:  # transformers would train random numbers in their place
         raise DrawplateError(
             f"{folder} lacks the weights {', '.join(sorted(loading['missing_keys'])[:3])}",

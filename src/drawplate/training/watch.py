@@ -25,12 +25,14 @@ class Watch:
     The history is kept in the Trainer's own state, which is saved with every kept step.
 
     Attributes:
+        unit: Of the measure.
         seconds: Time spent in steps of this run, measuring and saving left out.
         first_step: The kept step from which this run went on, 0 at the beginning.
     """
 
-    def __init__(self, measure: Callable[[], float], total_steps: int) -> None:
+    def __init__(self, measure: Callable[[], float], total_steps: int, unit: str = "nats") -> None:
         self._measure = measure
+        self.unit = unit
         self._total = total_steps
         self._marks = {math.ceil(total_steps * i / MEASUREMENTS) for i in range(MEASUREMENTS + 1)}
         self.seconds = 0.0
@@ -82,7 +84,7 @@ class Watch:
                 "lower learning_rate, or look at the parent",
             )
         state.log_history.append({"step": state.global_step, HELD_OUT: loss})
-        say(f"step {state.global_step}/{self._total}: held-out loss {loss:.4f} nats")
+        say(f"step {state.global_step}/{self._total}: held-out loss {loss:.4f} {self.unit}")
 
 
 def as_callback(watch: Watch) -> Any:

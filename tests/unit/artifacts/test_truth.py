@@ -167,7 +167,7 @@ def test_a_pruned_model_has_the_declared_sizes(parent, tmp_path):
     (tmp_path / "data" / "texts" / "calibration.jsonl").write_text("\n".join(rows))
     pruned = tmp_path / "pruned"
     pruned.mkdir()
-    prune_checkpoint(parent, tmp_path / "data", pruned, PRUNE, 1)
+    prune_checkpoint(parent, tmp_path / "data", pruned, PRUNE, tmp_path / "r", 1)
     check(pruned, parent, "prune", PRUNE)
     with pytest.raises(DrawplateError, match=r"config.json has intermediate_size 96, declared is"):
         check(pruned, parent, "prune", PRUNE | {"mlp_share": 0.5})

@@ -24,7 +24,9 @@ def test_every_experiment_composes_to_plain_data(experiment: str) -> None:
 @pytest.mark.parametrize("recipe", options(ROOT / "conf", "recipe"))
 def test_every_recipe_composes(recipe: str) -> None:
     variants = "variants=[float/onnxruntime,extra/onnxruntime]"
-    build = load_build({"overrides": [f"+recipe@recipes.extra={recipe}", variants]}, ROOT)
+    experiment = "minilm" if recipe.startswith("enc-") else "smollm2"
+    overrides = [f"+recipe@recipes.extra={recipe}", variants]
+    build = load_build({"experiment": experiment, "overrides": overrides}, ROOT)
     assert build.pairs() == [("float", "onnxruntime"), ("extra", "onnxruntime")]
 
 

@@ -183,7 +183,9 @@ def test_student_of_chosen_layers_learns_hidden_states_and_logits(text_data, tmp
     manifest(tmp_path / "base", "base", None)
     (tmp_path / "base.half").mkdir()
     config = PRUNE | {"keep_layers": [0, 2], "layers": 2}
-    facts = prune_checkpoint(tmp_path / "base", text_data, tmp_path / "base.half", config, 1)
+    facts = prune_checkpoint(
+        tmp_path / "base", text_data, tmp_path / "base.half", config, tmp_path / "r", 1
+    )
     parent = {"name": "base", "digest": digest_in(tmp_path / "base")}
     manifest(tmp_path / "base.half", "base.half", parent, pruned=facts)
     (tmp_path / "answers").mkdir()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tests.tiny_encoders import encoder_base, encoder_data
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
@@ -15,6 +16,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+__all__ = ["encoder_base", "encoder_data"]
 
 FAMILIES = {
     "llama": (LlamaConfig, LlamaForCausalLM),

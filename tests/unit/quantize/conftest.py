@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
+from tests.tiny_encoders import encoder_base, encoder_data
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
+
+__all__ = ["encoder_base", "encoder_data"]
 
 VOCABULARY = 256
 

@@ -32,6 +32,25 @@ def test_a_training_shows_with_its_curve(build) -> None:
     assert "20,480 tokens" in markdown(facts)
 
 
+def test_an_encoders_training_has_its_own_unit(build) -> None:
+    row = next(r for r in build["variants"] if r["lineage"] != "base")
+    path = Path(row["chain"][-1]["path"]) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    training = {n: v for n, v in TRAINING.items() if not n.endswith("_nats")} | {
+        "held_out_loss_before_cosine_distance": 0.04,
+        "held_out_loss_after_cosine_distance": 0.0125,
+        "unit": "cosine_distance",
+    }
+    format_ = manifest["format"] | {"activations": "int8 static"}
+    path.write_text(json.dumps(manifest | {"training": training, "format": format_}))
+    facts = collect(build)
+    page = html(facts)
+    for text in (page, markdown(facts)):
+        assert "0.0400 to 0.0125 cosine distance in 20 steps" in text
+        assert "nats a token in" not in text
+    assert "loss (cosine distance)" in draw_curve(TRAINING["curve"], "cosine_distance")
+
+
 def test_two_curves_share_no_identifier() -> None:
     one, other = draw_curve(TRAINING["curve"]), draw_curve([[0, 2.0, None], [5, 1.0, 1.5]])
     first = {part.split('"')[0] for part in one.split('id="')[1:]}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json, write_json
-from drawplate.engines.label import label, quantization_method
+from drawplate.engines.label import activations_rounded, label, quantization_method
 from drawplate.engines.onnxruntime import decoder, encoder
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import (
@@ -76,7 +76,11 @@ def compile(
     shutil.rmtree(scratch)
     copy_processing(checkpoint, output)
     write_json(output / SETTINGS, {"engine": "onnxruntime", "task": task, **options})
-    return label(stored_tensors(output / "model.onnx"), quantization_method(checkpoint))
+    return label(
+        stored_tensors(output / "model.onnx"),
+        quantization_method(checkpoint),
+        activations_rounded(checkpoint),
+    )
 
 
 def load(folder: Path, threads: int) -> Engine:

@@ -2,7 +2,8 @@
 
 `MatMul` becomes `com.microsoft.MatMulNBits` and the embedding's `Gather` becomes
 `com.microsoft.GatherBlockQuantized` (ONNX Runtime, ContribOperators.md). Both multiply out
-`(code - zero_point) * scale`, so nothing is rounded a second time.
+`(code - zero_point) * scale`, so nothing is rounded a second time. Where the checkpoint rounds
+activations as well, products become integer ones, see `integers`.
 """
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.engines.onnxruntime.integers import MICROSOFT, IntegerProducts
+from drawplate.engines.onnxruntime.weights import Arrays
 from drawplate.engines.placement import Placement, pack_nibbles, same
 
-Arrays = dict[str, NDArray[np.generic]]
-MICROSOFT = "com.microsoft"
 HEAD = "/lm_head/MatMul"  # the builder appends to it what it rounded to
 
 
@@ -38,10 +39,13 @@ def quantize_graph(
         DrawplateError: If a quantized module is not in the graph, or only partly.
     """
     done: list[tuple[QuantizedTensor, list[str]]] = []
-    for node in model.graph.node:
+    integers = IntegerProducts(model.graph, arrays)
+    for node in list(model.graph.node):
         weight = _matrix(arrays, node.input[1]) if node.op_type == "MatMul" else None
         tensor = placement.find(weight.T) if weight is not None else None
-        if tensor is not None:
+        if tensor is not None and tensor.activations:
+            integers.replace(node, tensor)
+        elif tensor is not None:
             done.append((tensor, _store(arrays, node.input[1], tensor)))
             _to_matmul(node, *done[-1], accuracy_level)
     transposed = {

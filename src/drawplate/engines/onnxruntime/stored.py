@@ -19,6 +19,7 @@ def stored_tensors(graph: Path) -> list[Stored]:
     """
     model = onnx.load(graph, load_external_data=False)
     grids: dict[str, tuple[int, int]] = {}
+    whole: set[str] = set()  # int8 [in_features, out_features], a scale for each column
     scales: set[str] = set()
     multiplied: set[str] = set()
     for node in model.graph.node:
@@ -26,6 +27,9 @@ def stored_tensors(graph: Path) -> list[Stored]:
             numbers = {a.name: a.i for a in node.attribute}
             codes = node.input[OPERATORS[node.op_type]]
             grids[codes] = (numbers["bits"], numbers["block_size"])
+            scales.update(node.input[2:])
+        if node.op_type == "MatMulIntegerToFloat":
+            whole.add(node.input[1])
             scales.update(node.input[2:])
         if node.op_type not in ("Gather", "GatherBlockQuantized"):
             multiplied.update(node.input)
@@ -38,8 +42,10 @@ def stored_tensors(graph: Path) -> list[Stored]:
         if tensor.name in grids:
             bits, group_size = grids[tensor.name]
             stored[place] = Stored(f"int{bits}", size, size * 8 // bits, group_size, read)
+        elif tensor.name in whole:
+            stored[place] = Stored("int8", size, size, tensor.dims[0], read)
         elif tensor.name in scales:
             stored[place] = Stored(dtype.name, size, 0, None, read)
-        elif dtype.kind == "f" and tensor.name not in TABLES:
+        elif dtype.kind == "f" and tensor.name not in TABLES and tensor.dims:
             stored[place] = Stored(dtype.name, size, math.prod(tensor.dims), None, read)
     return list(stored.values())

@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+Arrays = dict[str, NDArray[np.generic]]
+"""Initializers by name."""
 DATA_FILE = "model.onnx.data"
 ALIGNMENT_BYTES = 64
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.manifest import MANIFEST
+from drawplate.engines.label import activations_rounded
 from drawplate.engines.pooling import mean_pool
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import architecture, checked_options, task_of
@@ -73,7 +74,9 @@ def load(folder: Path, threads: int) -> Engine:
 class Reference:
     """A checkpoint in transformers, float32, on the CPU.
 
-    Packed weights are multiplied out at load, so that the reference is nobody's kernel.
+    Packed weights are multiplied out at load, so that the reference is nobody's kernel. A
+    checkpoint that rounds activations too is loaded as the form means it, by transformers with
+    compressed-tensors, which rounds in front of float products.
     """
 
     def __init__(self, checkpoint: Path, threads: int) -> None:
@@ -89,7 +92,7 @@ class Reference:
         # With what was missing filled in, the reference would be as wrong as what it is held
         # against, and both would agree.
         safe |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-        if is_quantized(checkpoint):
+        if is_quantized(checkpoint) and activations_rounded(checkpoint) is None:
             config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             del config.quantization_config
             packed = {"config": config, "state_dict": _dequantized(checkpoint)}
@@ -166,7 +169,9 @@ def _check_complete(checkpoint: Path, found: dict[str, Any]) -> None:
     Raises:
         DrawplateError: If tensors are missing or of another shape; it names up to five.
     """
-    problems = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    # Nothing reads an encoder's pooler, and some checkpoints come without.
+    missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
+    problems = [f"{name} is missing" for name in sorted(missing)]
     problems += [
         f"{name} has shape {list(stored)}, the architecture wants {list(wanted)}"
         for name, stored, wanted in sorted(found["mismatched_keys"])

@@ -1,0 +1,162 @@
+"""Quantize a BERT-architecture encoder layer by layer: calibrated weights, or rounded activations.
+
+As with decoders, every unit is quantized on the inputs it gets from what was quantized before it,
+rounded inputs included, and a killed run goes on after its last finished layer.
+
+SmoothQuant (Xiao et al. 2023) has no place here: it moves outliers of a norm's output into the
+weights that read it, and in BERT the residual stream reads that output too.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drawplate.checkpoint.quantized import Entry, write_quantized
+from drawplate.checkpoint.tensors import Activations, QuantizedTensor
+from drawplate.layerwise.encoder import UNITS, Encoder, check_walk, open_encoder, walk_layer
+from drawplate.layerwise.moments import second_moment
+from drawplate.layerwise.workers import Workers, workers
+from drawplate.progress import progress
+from drawplate.quantize.activations import fixed_range, rounded
+from drawplate.quantize.allot import Form
+from drawplate.quantize.grid import check_group_size, round_to_nearest
+from drawplate.quantize.losses import Measured
+from drawplate.quantize.options import QuantizeOptions
+from drawplate.quantize.resume import (
+    load_finished,
+    load_measured,
+    save_finished,
+    save_measured,
+)
+from drawplate.quantize.walk import output_error, quantize_unit, split_unit
+
+WINDOWS_AT_ONCE = 8
+
+
+def quantize_encoder_checkpoint(
+    parent: Path,
+    output: Path,
+    options: QuantizeOptions,
+    windows: Tensor,
+    resume_folder: Path,
+    threads: int,
+) -> tuple[dict[str, str], Measured]:
+    """Quantize an encoder on calibration windows; its embeddings become float16.
+
+    Args:
+        parent: Float checkpoint.
+        output: Empty folder to fill.
+        options: `bits_per_weight` and `head_bits` have no meaning here.
+        windows: Token ids without padding [windows, tokens].
+        resume_folder: Where finished layers wait, see `walk.quantize_gptq_checkpoint`.
+        threads: Layers are computed on so many threads; the result does not depend on it.
+
+    Returns:
+        The form of each unit, see `allot.Form`; and what was measured of it, see
+        `losses.Measured`.
+
+    Raises:
+        DrawplateError: If the architecture is another one or the group size does not fit.
+    """
+    encoder = open_encoder(parent)
+    for module in (module for modules in UNITS.values() for module in modules):
+        width = encoder.skeleton.encoder.layer[0].get_submodule(module).in_features
+        check_group_size(width, options.group_size or width, module)
+    with torch.no_grad(), workers(threads) as pool:
+        check_walk(encoder, windows, pool)
+        _walk(encoder, windows, options, resume_folder, pool)
+        write_quantized(parent, output, _entries(encoder, resume_folder))
+    measured = load_measured(resume_folder)
+    shutil.rmtree(resume_folder)
+    return _forms(encoder, options), measured
+
+
+def _forms(encoder: Encoder, options: QuantizeOptions) -> dict[str, str]:
+    """Bits and group size of every unit; without groups a row has one scale."""
+    layer = encoder.skeleton.encoder.layer[0]
+    widths = {unit: layer.get_submodule(modules[0]).in_features for unit, modules in UNITS.items()}
+    return {
+        f"{encoder.prefix}{index}.{unit}": str(Form(options.bits, options.group_size or width))
+        for index in range(encoder.layers)
+        for unit, width in widths.items()
+    }
+
+
+def _walk(
+    encoder: Encoder, windows: Tensor, options: QuantizeOptions, folder: Path, pool: Workers
+) -> None:
+    """Leave every layer's quantized weights in the resume folder."""
+    hidden = list(encoder.embed(windows).split(WINDOWS_AT_ONCE))
+    for index in progress(range(encoder.layers), "quantize", unit="layers"):
+        finished = load_finished(folder, f"layer-{index:05d}")
+        layer, done = encoder.layer(index), dict(finished or {})
+        errors: dict[str, dict[str, float]] = {}
+        for unit, inputs in walk_layer(layer, hidden, pool):
+            modules = {name: layer.get_submodule(name) for name in UNITS[unit]}
+            if finished is None:
+                fused, error = _unit(modules, inputs, options, pool)
+                rows = [len(module.weight) for module in modules.values()]
+                done |= zip(modules, split_unit(fused, rows), strict=True)
+                errors[f"{encoder.prefix}{index}.{unit}"] = error
+            for name, module in modules.items():
+                _replace(module, done[name])
+        if finished is None:
+            save_measured(folder, f"layer-{index:05d}", errors)
+            save_finished(folder, f"layer-{index:05d}", done)
+
+
+def _unit(
+    modules: dict[str, Any], inputs: list[Tensor], options: QuantizeOptions, pool: Workers
+) -> tuple[QuantizedTensor, dict[str, float]]:
+    """The quantized weight of linear layers that read one input, and its output's error."""
+    weight = torch.cat([module.weight for module in modules.values()])
+    moment = second_moment(inputs, pool, torch.float32)
+    if options.activations == "none":
+        form = Form(options.bits, options.group_size or weight.shape[1])
+        fused = quantize_unit(weight, moment, form, options, pool)
+    else:
+        static = options.activations == "static"
+        fused = by_channel(
+            weight, fixed_range(inputs, options.percentile) if static else Activations()
+        )
+    return fused, {"output_error": output_error(weight, fused, moment, pool)}
+
+
+def by_channel(weight: Tensor, activations: Activations) -> QuantizedTensor:
+    """8-bit weights, symmetric, with one scale for each output channel.
+
+    Args:
+        weight: [out_features, in_features].
+        activations: How its input is rounded.
+    """
+    width = weight.shape[1]
+    nearest = round_to_nearest(weight, 8, width, symmetric=True, searched=True)
+    return QuantizedTensor(
+        nearest.codes, nearest.scales, nearest.zero_points, 8, width, activations
+    )
+
+
+def _replace(module: nn.Linear, weight: QuantizedTensor) -> None:
+    """Let the walk go on with what a module is after quantization."""
+    module.weight.copy_(weight.dequantize())
+    activations = weight.activations
+    if activations is not None:
+        module.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0], activations),))
+
+
+def _entries(encoder: Encoder, folder: Path) -> Iterator[Entry]:
+    """The finished checkpoint's weights in the order of the model."""
+    replaced = {f"{m}.weight" for modules in UNITS.values() for m in modules}
+    for full, value in encoder.tensors.items():
+        inside = full.removeprefix(encoder.prefix).partition(".")[2]
+        if full.startswith(encoder.prefix) and inside in replaced:
+            continue
+        is_table = full.startswith(f"{encoder.root}embeddings.") and value.dim() == 2
+        yield full, value.to(torch.float16) if is_table else value
+    for index in range(encoder.layers):
+        for module, weight in (load_finished(folder, f"layer-{index:05d}") or {}).items():
+            yield f"{encoder.prefix}{index}.{module}", weight
