@@ -3,7 +3,15 @@
 
 rule checkpoints:
     input:
-        stamps("base", "prune", "distill", "recover", "quantize"),
+        stamps(
+            "base",
+            "prune",
+            "distill",
+            "recover",
+            "sparsify",
+            "quantize",
+            "quantize_library",
+        ),
 
 
 rule engines:

@@ -6,6 +6,7 @@ same reason this module reads the files by itself and not through the code that 
 """
 
 import collections
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from drawplate.artifacts.files import read_json
+from drawplate.artifacts.formats import PARTS, Part, activations, weight_of
 from drawplate.artifacts.manifest import sha256_file
+from drawplate.artifacts.sparsity import Zeros
 from drawplate.errors import DrawplateError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKED = ".weight_packed"
-QUANTIZED_PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
 TOKENIZER_FILES = ("tokenizer.json", "chat_template.jinja")
 PROBLEMS_SHOWN = 5
 
@@ -31,16 +33,17 @@ def audit(
     """Read a checkpoint's label from its tensors.
 
     Args:
-        folder: A finished checkpoint, float or compressed-tensors `pack-quantized`.
+        folder: A finished checkpoint, float or in a form of `formats`.
         declared_bits_per_weight: What the recipe promised at most, if it promised something.
         name: How messages call the checkpoint, if not by its folder.
 
     Returns:
-        `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`: of the quantized matrices
-        if there are any, so that a float embedding beside them does not count), `bits_per_weight`
-        (all stored bits, scales and zero points included, for each parameter of the model),
-        `group_size` (of most quantized weights, or None), `quantization_method` (or None) and
-        `tensors` (bytes by dtype).
+        `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`, `float8`, `nvfp4`: of the
+        quantized matrices if there are any, so that a float embedding beside them does not count),
+        `bits_per_weight` (all stored bits, scales and zero points included, for each parameter of
+        the model), `group_size` (of most quantized weights, or None), `quantization_method` (or
+        None) and `tensors` (bytes by dtype). `activations` if they are quantized too, and
+        `sparsity` (see `Zeros.label`) if zeros stand among the float weights.
 
     Raises:
         DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, parts of a
@@ -51,29 +54,27 @@ def audit(
     bytes_by_dtype: collections.Counter[str] = collections.Counter()
     parameters_by_format: collections.Counter[str] = collections.Counter()
     parameters_by_group: collections.Counter[int] = collections.Counter()
-    shapes: dict[str, list[int]] = {}
-    columns: dict[str, dict[str, int]] = {}
-    problems = []
+    modules: dict[str, dict[str, Part]] = {}
+    zeros, problems = Zeros(), []
     for stored, tensor in _tensors(folder):
         dtype = str(tensor.dtype).removeprefix("torch.")
         bytes_by_dtype[dtype] += tensor.nbytes
         problems += _problems(stored, tensor)
-        module, dot, part = stored.rpartition(".")
-        if dot + part == ".weight_shape":
-            shapes[module] = tensor.flatten().tolist()
-        elif dot + part in QUANTIZED_PARTS:
-            columns.setdefault(module, {})[part] = tensor.shape[-1] if tensor.dim() else 0
-        else:
-            parameters_by_format[dtype] += tensor.numel()
-    for module in sorted(shapes.keys() | columns.keys()):
-        shape, parts = shapes.get(module, []), columns.get(module, {})
-        packed, scales = parts.get("weight_packed", 0), parts.get("weight_scale", 0)
-        if len(shape) != 2 or min(*shape, packed, scales) < 1:
+        zeros.count(stored, tensor)
+        module, _, part = stored.rpartition(".")
+        values = tuple(tensor.flatten().tolist()) if part == "weight_shape" else ()
+        modules.setdefault(module, {})[part] = Part(dtype, tuple(tensor.shape), values)
+    for module, parts in sorted(modules.items()):
+        weight = weight_of(parts)
+        if weight is None and parts.keys() & set(PARTS):
             problems.append(f"{module} lacks a usable weight_packed, weight_scale or weight_shape")
             continue
-        rows, width = shape
-        parameters_by_format[f"int{32 * packed // width}"] += rows * width
-        parameters_by_group[width // scales] += rows * width
+        if weight is not None:
+            parameters_by_format[weight.dtype] += weight.parameters
+            if weight.group_size is not None:
+                parameters_by_group[weight.group_size] += weight.parameters
+        for part in parts.keys() - set(PARTS) - ({"weight"} if weight else set()):
+            parameters_by_format[parts[part].dtype] += math.prod(parts[part].shape)
     if not parameters_by_format.total():
         _refuse(name, problems or ["it holds no numbers"])
     bits_per_weight = 8 * bytes_by_dtype.total() / parameters_by_format.total()
@@ -82,12 +83,15 @@ def audit(
             f"{bits_per_weight:.2f} bits a weight stored, {declared_bits_per_weight:.2f} declared"
         )
     _refuse(name, problems)
+    declared = _declared(folder, name)
+    more = {"activations": activations(declared), "sparsity": zeros.label()}
     return {
         "weights_dtype": _weights_dtype(parameters_by_format),
         "bits_per_weight": round(bits_per_weight, 4),
         "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
-        "quantization_method": _quantization_method(folder, name),
+        "quantization_method": _quantization_method(declared),
         "tensors": dict(sorted(bytes_by_dtype.items())),
+        **{k: v for k, v in more.items() if v is not None},
     }
 
 
@@ -133,7 +137,7 @@ def _problems(name: str, tensor: "Tensor") -> list[str]:
     is_matrix = tensor.dim() == 2 and name.endswith((".weight", PACKED))
     if is_matrix and bool((tensor == tensor[0, 0]).all()):
         return [f"{name} is constant ({tensor[0, 0].item()})"]
-    if name.endswith(".weight_scale") and not bool(tensor.any()):
+    if name.endswith("_scale") and not bool(tensor.any()):
         return [f"{name} is zero throughout"]
     return []
 
@@ -150,24 +154,29 @@ def _refuse(name: str, problems: list[str]) -> None:
 
 def _weights_dtype(parameters_by_format: collections.Counter[str]) -> str:
     """`int4`, `int8` or `mixed int4/int8` if anything is quantized, else the main float type."""
-    integers = [f"int{bits}" for bits in (4, 8) if parameters_by_format[f"int{bits}"]]
-    if not integers:
+    quantized = [f for f in ("int4", "int8", "float8", "nvfp4") if parameters_by_format[f]]
+    if not quantized:
         return parameters_by_format.most_common(1)[0][0]
-    return integers[0] if len(integers) == 1 else f"mixed {'/'.join(integers)}"
+    return quantized[0] if len(quantized) == 1 else f"mixed {'/'.join(quantized)}"
 
 
-def _quantization_method(folder: Path, name: str) -> str | None:
-    """Name and format of the library form in which the weights are stored."""
+def _declared(folder: Path, name: str) -> dict[str, Any]:
+    """The `quantization_config` of config.json, empty for a float checkpoint."""
     config = read_json(folder / "config.json")
     declared = config.get("quantization_config") if isinstance(config, dict) else None
     if not declared:
-        return None
+        return {}
     if not isinstance(declared, dict) or not isinstance(declared.get("quant_method"), str):
         raise DrawplateError(
             f"{name} has the quantization_config {str(declared)[:80]!r} in config.json",
             'it must be an object with "quant_method"',
         )
-    return f"{declared['quant_method']} {declared.get('format', '')}".strip()
+    return declared
+
+
+def _quantization_method(declared: dict[str, Any]) -> str | None:
+    """Name and format of the library form in which the weights are stored."""
+    return f"{declared['quant_method']} {declared.get('format', '')}".strip() if declared else None
 
 
 def _finished(folder: Path) -> Path:

@@ -26,6 +26,8 @@ COSTS = {
     "distill": (4.5, 3.0, 120.0, 0.5),  # weights, gradients and two moments of AdamW
     "recover": (4.5, 3.0, 120.0, 0.5),
     "quantize": (1.5, 0.6, 40.0, 0.3),
+    "quantize_library": (3.0, 0.6, 40.0, 1.0),
+    "sparsify": (3.0, 1.0, 20.0, 1.0),
     "compile": (4.0, 1.1, 6.0, 0.3),
     "verify": (2.2, 0.0, 2.0, 0.3),
     "evaluate": (2.2, 0.0, 10.0, 0.3),

@@ -5,6 +5,7 @@ from typing import Any
 
 from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
+from drawplate.config.library_steps import by_library
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
@@ -66,9 +67,11 @@ def _add_chain(
         parents = {"parent": checkpoints[parent], "data": data}
         if step["kind"] == "distill":
             parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
-        checkpoints[lineage] = planner.add(
-            step["kind"], lineage, artifacts / lineage, config, parents
+        # Its own stage: a change of one way to quantize leaves what the other made alone.
+        stage = (
+            "quantize_library" if step["kind"] == "quantize" and by_library(step) else step["kind"]
         )
+        checkpoints[lineage] = planner.add(stage, lineage, artifacts / lineage, config, parents)
 
 
 def _add_teacher(

@@ -11,10 +11,12 @@ from typing import IO, Any
 
 import yaml
 
+from drawplate.build.environment import interpreter
 from drawplate.build.estimate import known_parameters, predictions
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require
 from drawplate.build.plan import Plan
+from drawplate.build.stages import STAGES
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
@@ -69,7 +71,10 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     build = load_build(config, root)
     named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
     check_pinned({"base.source": build.base["source"], **named})
-    return expand(build, root, identity(hardware), invocation(config), git_commit(root))
+    plan = expand(build, root, identity(hardware), invocation(config), git_commit(root))
+    for environment in sorted({STAGES[n.stage].environment or "" for n in plan.stale(root)} - {""}):
+        interpreter(environment, root)
+    return plan
 
 
 def invocation(config: dict[str, Any]) -> str:

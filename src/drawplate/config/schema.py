@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from drawplate.artifacts.formats import STORED_BY
 from drawplate.config.explain import explained
+from drawplate.config.library_steps import by_library
 from drawplate.config.sections import (
     BaseCheckpoint,
     Benchmark,
@@ -22,7 +24,13 @@ from drawplate.config.sections import (
     Section,
     Track,
 )
-from drawplate.config.steps import KINDS, Step, check_chain, check_shared
+from drawplate.config.steps import (
+    KINDS,
+    Step,
+    check_chain,
+    check_shared,
+    settings_of,
+)
 from drawplate.errors import DrawplateError
 
 
@@ -51,6 +59,7 @@ class Configuration(Section):
     variants: list[str] | None = None
     quantize: dict[str, Any] = Field({})
     prune: dict[str, Any] = Field({})
+    sparsify: dict[str, Any] = Field({})
     distill: dict[str, Any] = Field({})
     recover: dict[str, Any] = Field({})
     evaluate: Evaluate
@@ -142,14 +151,17 @@ def check(plain: dict[str, Any]) -> Build:
 def _apply_overrides(plain: dict[str, Any]) -> None:
     """`quantize.bits=4` on the command line goes into every quantize step of every recipe.
 
-    What is of the wrong type stays as it is: validation comes next and names it.
+    Methods differ in what they may be told: a step without such a setting is left alone. What is
+    of the wrong type stays as it is: validation comes next and names it.
     """
     for recipe in _settings(plain.get("recipes")).values():
         for step in _settings(_settings(recipe).get("steps")).values():
             kind = _settings(step).get("kind")
             if isinstance(kind, str) and kind in KINDS:
-                values = _settings(plain.get(kind))
-                step.update({k: v for k, v in values.items() if v is not None})
+                values = {k: v for k, v in _settings(plain.get(kind)).items() if v is not None}
+                step.update({k: v for k, v in values.items() if k == "method"})
+                known = settings_of(step)
+                step.update({k: v for k, v in values.items() if known is None or k in known})
 
 
 def _settings(value: Any) -> dict[Any, Any]:
@@ -198,7 +210,14 @@ def _check_pairs(build: Build) -> None:
                     f"it knows {', '.join(settings.supports)}",
                 )
         for label, step in build.recipes[recipe].steps.items():
-            _check_format(recipe, engine, settings, label, step)
+            if task != "causal-lm" and by_library(step):
+                raise DrawplateError(
+                    f"recipe {recipe}: step {label} ({step['method']}) is for language models, "
+                    f"the base's task is {task}",
+                    "choose method: rtn",
+                )
+            if step["kind"] == "quantize":
+                _check_format(recipe, engine, build.engines, label, step)
 
 
 def _check_parents(build: Build) -> None:
@@ -222,25 +241,43 @@ def _check_parents(build: Build) -> None:
 
 
 def _check_format(
-    recipe: str, engine: str, settings: EngineSettings, label: str, step: dict[str, Any]
+    recipe: str,
+    engine: str,
+    engines: dict[str, EngineSettings],
+    label: str,
+    step: dict[str, Any],
 ) -> None:
-    if step["kind"] != "quantize":
+    """Refuse a quantize step whose weights the engine cannot hold.
+
+    Raises:
+        DrawplateError: Naming what it holds, or engines that hold the format.
+    """
+    holds, form = engines[engine].holds, STORED_BY[step["method"]]
+    if form not in holds.formats:
+        able = [name for name, other in engines.items() if form in other.holds.formats]
+        raise DrawplateError(
+            f"engine {engine} cannot hold recipe {recipe}: step {label} stores {form} weights",
+            f"choose an engine that can: {', '.join(able) or 'transformers'}",
+        )
+    if form != "pack-quantized":
         return
     widths, group = set(step_bit_widths(step)), step["group_size"]
-    if not widths <= set(settings.holds.bit_widths):
+    if not widths <= set(holds.bit_widths):
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} makes "
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
-            f"it holds {', '.join(f'int{b}' for b in settings.holds.bit_widths) or 'float only'}",
+            f"it holds {', '.join(f'int{b}' for b in holds.bit_widths) or 'float only'}",
         )
-    if settings.holds.group_sizes and group not in settings.holds.group_sizes:
+    if holds.group_sizes and group not in holds.group_sizes:
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} has groups of {group}",
-            f"it holds groups of {', '.join(map(str, settings.holds.group_sizes))}",
+            f"it holds groups of {', '.join(map(str, holds.group_sizes))}",
         )
 
 
 def step_bit_widths(step: dict[str, Any]) -> list[int]:
-    """Bit widths of the weights that a quantize step makes."""
+    """Bit widths of the packed integers that a quantize step makes."""
+    if by_library(step):
+        return [4]
     widths = {step["bits"], step["head_bits"]} - {16}
     return sorted(widths | {8}) if step["eight_bit_share"] else sorted(widths)

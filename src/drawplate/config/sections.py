@@ -49,11 +49,15 @@ class Section(BaseModel):
 
 
 class Holds(Section):
-    """Weight formats that an engine can carry over exactly."""
+    """Weight formats that an engine can carry over exactly.
+
+    `formats` are those of compressed-tensors; `int` and `group_sizes` are of `pack-quantized`.
+    """
 
     floats: list[str] = Field(["float32"], alias="float")
     bit_widths: list[int] = Field([], alias="int")
     group_sizes: list[int] = []
+    formats: list[Filled] = ["pack-quantized"]
 
 
 class Verify(TypedDict):

@@ -1,9 +1,10 @@
 """The steps of a recipe: what each may be told, one model a kind."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from drawplate.config.library_steps import LibraryQuantizeStep, SparsifyStep
 from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -90,9 +91,23 @@ class RecoverStep(TrainingStep):
     alpha: Count
 
 
-Step = Annotated[QuantizeStep | PruneStep | DistillStep | RecoverStep, Field(discriminator="kind")]
+AnyQuantizeStep = Annotated[QuantizeStep | LibraryQuantizeStep, Field(discriminator="method")]
+Step = Annotated[
+    AnyQuantizeStep | PruneStep | DistillStep | RecoverStep | SparsifyStep,
+    Field(discriminator="kind"),
+]
 LONGEST_LINEAGE = 200  # it is one folder's name
-KINDS: tuple[str, ...] = ("quantize", "prune", "distill", "recover")
+KINDS: tuple[str, ...] = ("quantize", "prune", "distill", "recover", "sparsify")
+
+
+def settings_of(step: dict[str, Any]) -> set[str] | None:
+    """Names of a step's settings where its kind has several models; None where it has one."""
+    if step["kind"] != "quantize":
+        return None
+    for model in (QuantizeStep, *get_args(LibraryQuantizeStep)):
+        if step.get("method") in get_args(model.model_fields["method"].annotation):
+            return set(model.model_fields)
+    return None
 
 
 def check_chain(name: str, steps: dict[str, dict[str, Any]]) -> None:
