@@ -23,6 +23,8 @@ def main() -> None:
         compile_ = engines.compiler(job.config["engine"])
         with finished_folder(arguments.output) as scratch:
             label = compile_(arguments.parent, scratch, job.config["options"], job.threads)
+            if zeros := (parent["format"] or {}).get("sparsity"):
+                label.setdefault("sparsity", zeros)  # float weights pass unchanged, zeros too
             finish_artifact(
                 scratch,
                 job,

@@ -6,6 +6,8 @@ from pathlib import Path
 from drawplate.artifacts.manifest import check_files, read_manifest
 from drawplate.errors import DrawplateError
 
+LABEL = ("weights_dtype", "bits_per_weight", "group_size", "tensors", "activations", "sparsity")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -26,9 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
             problems = [str(error)]
         else:
             problems = [
-                f"label {name}: manifest says {manifest['format'][name]}, tensors say {found[name]}"
-                for name in ("weights_dtype", "bits_per_weight", "group_size", "tensors")
-                if manifest["format"][name] != found[name]
+                f"label {name}: manifest says {manifest['format'].get(name)}, "
+                f"tensors say {found.get(name)}"
+                for name in LABEL
+                if manifest["format"].get(name) != found.get(name)
             ]
     for problem in problems:
         print(f"{folder}: {problem}")
