@@ -23,7 +23,7 @@ class AwqStep(LibraryStep):
     method: Literal["awq"]
     group_size: GroupSize
     symmetric: bool
-    grid: Annotated[int, Field(ge=2, le=1000)]
+    grid: Annotated[int, Field(ge=3, le=1000)]  # with two the library divides by zero
 
 
 class AutoRoundStep(LibraryStep):

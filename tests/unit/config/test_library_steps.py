@@ -23,7 +23,7 @@ MISTAKES = {
     f"{AWQ} & +recipes.awq.steps.awq.symetric=true": "did you mean 'symmetric'?",
     f"{AWQ} & recipes.awq.steps.awq.method=awk": f"steps.awq.method is 'awk': {CHOICES}",
     f"{AWQ} & ~recipes.awq.steps.awq.method": f"steps.awq.method is None: {CHOICES}",
-    f"{AWQ} & recipes.awq.steps.awq.grid=1": "grid = 1 is wrong: it must be greater than or equal",
+    f"{AWQ} & recipes.awq.steps.awq.grid=2": "grid = 2 is wrong: it must be greater than or equal",
     f"{AWQ} & recipes.awq.steps.awq.group_size=20": "group_size = 20 is wrong",
     "+recipe@recipes.fp8=fp8 & +recipes.fp8.steps.fp8.windows=4": (
         "recipes.fp8.steps.fp8.windows is not a known setting: known here: kind, method"
