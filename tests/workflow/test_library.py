@@ -44,7 +44,7 @@ def test_checkpoints_are_built_and_say_what_they_are(checkout: Checkout) -> None
     assert result.returncode == 0, result.stdout + result.stderr
     fp8, sparse = (_manifest(checkout, n) for n in ("base.fp8", "base.sparse-2of4"))
     assert fp8["format"]["weights_dtype"] == "float8"
-    assert fp8["format"]["activations"] == "float8 per token, dynamic"
+    assert fp8["format"]["activations"] == "float8 dynamic"
     assert fp8["step"]["config"] == {"method": "fp8"}
     for manifest in (fp8, sparse):
         perplexity = manifest["library"]["perplexity"]

@@ -42,8 +42,9 @@ def audit(
         quantized matrices if there are any, so that a float embedding beside them does not count),
         `bits_per_weight` (all stored bits, scales and zero points included, for each parameter of
         the model), `group_size` (of most quantized weights, or None), `quantization_method` (or
-        None) and `tensors` (bytes by dtype). `activations` if they are quantized too, and
-        `sparsity` (see `Zeros.label`) if zeros stand among the float weights.
+        None), `activations` (`int8 dynamic` or the like if they are quantized too, or None),
+        `tensors` (bytes by dtype), and `sparsity` (see `Zeros.label`) if zeros stand among the
+        float weights.
 
     Raises:
         DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, parts of a
@@ -84,14 +85,15 @@ def audit(
         )
     _refuse(name, problems)
     declared = _declared(folder, name)
-    more = {"activations": activations(declared), "sparsity": zeros.label()}
+    sparsity = zeros.label()
     return {
         "weights_dtype": _weights_dtype(parameters_by_format),
         "bits_per_weight": round(bits_per_weight, 4),
         "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
         "quantization_method": _quantization_method(declared),
+        "activations": activations(declared),
         "tensors": dict(sorted(bytes_by_dtype.items())),
-        **{k: v for k, v in more.items() if v is not None},
+        **({"sparsity": sparsity} if sparsity else {}),
     }
 
 

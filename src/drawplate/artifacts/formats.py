@@ -27,11 +27,12 @@ STORED_BY = {
     "rtn": "pack-quantized",
     "awq": "pack-quantized",
     "autoround": "pack-quantized",
-    "smoothquant-w8a8": "int-quantized",
+    "smoothquant-w8a8": "int-quantized/dynamic",
     "fp8": "float-quantized",
     "nvfp4": "nvfp4-pack-quantized",
 }
-"""The form that each quantize method stores."""
+"""The form that each quantize method stores, as engines name it in `holds.formats`: the name that
+compressed-tensors gives it, and behind a slash how activations are rounded where that may differ."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ def weight_of(parts: dict[str, Part]) -> Weight | None:
 def activations(declared: dict[str, Any]) -> str | None:
     """How a `quantization_config` quantizes activations, in words, None where it leaves them alone.
 
-    For example `int8 per token, dynamic`. It is the one part of a label that no tensor tells.
+    For example `int8 dynamic`. It is the one part of a label that no tensor tells.
     """
     groups = declared.get("config_groups") or {}
     words = {_words(group.get("input_activations")) for group in groups.values()} - {None}
@@ -94,13 +95,10 @@ def activations(declared: dict[str, Any]) -> str | None:
 def _words(arguments: dict[str, Any] | None) -> str | None:
     if not arguments:
         return None
-    bits, group = arguments["num_bits"], arguments.get("group_size")
-    dtype = f"{arguments['type']}{bits}"
-    strategy = str(arguments.get("strategy") or "tensor")
-    if strategy == "tensor_group":
-        dtype = "nvfp4" if (bits, group) == (4, 16) else dtype
-    where = f"group of {group}" if group else strategy
-    return f"{dtype} per {where}, {'dynamic' if arguments.get('dynamic') else 'static'}"
+    dtype = f"{arguments['type']}{arguments['num_bits']}"
+    if (dtype, arguments.get("group_size")) == ("float4", 16):
+        dtype = "nvfp4"
+    return f"{dtype} {'dynamic' if arguments.get('dynamic') else 'static'}"
 
 
 def _weight(dtype: str, rows: int, columns: int, scale: Part) -> Weight:

@@ -38,12 +38,13 @@ class Zeros:
         linear = tensor.dim() == 2 and name.endswith(".weight") and tensor.is_floating_point()
         if not linear or tensor.itemsize == 1 or any(table in name for table in TABLES):
             return
-        zero = tensor == 0
+        zeros = tensor.numel() - int(tensor.count_nonzero())
         self.weights += tensor.numel()
-        self.zeros += int(zero.sum())
+        self.zeros += zeros
         self.matrices += 1
-        if tensor.shape[1] % 4 == 0:
-            self.in_pattern += bool((zero.unflatten(1, (-1, 4)).sum(-1) >= 2).all())
+        if 2 * zeros >= tensor.numel() and tensor.shape[1] % 4 == 0:
+            fours = (tensor == 0).unflatten(1, (-1, 4)).sum(-1)
+            self.in_pattern += bool((fours >= 2).all())
 
     def label(self) -> dict[str, Any] | None:
         """Share of zeros, and whether every four neighbours hold two; None if there are hardly any."""

@@ -51,7 +51,8 @@ class Section(BaseModel):
 class Holds(Section):
     """Weight formats that an engine can carry over exactly.
 
-    `formats` are those of compressed-tensors; `int` and `group_sizes` are of `pack-quantized`.
+    `formats` are those of `artifacts.formats.STORED_BY`; `int` and `group_sizes` are of
+    `pack-quantized`.
     """
 
     floats: list[str] = Field(["float32"], alias="float")

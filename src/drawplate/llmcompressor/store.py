@@ -30,6 +30,7 @@ def store_quantized(parent: Path, saved: Path, output: Path, form: str, tables: 
         DrawplateError: If the library stored another form.
     """
     declared = read_json(saved / "config.json").get("quantization_config") or {}
+    form = form.partition("/")[0]
     if declared.get("format") != form:
         raise DrawplateError(
             f"llm-compressor stored {declared.get('format')}, {form} is what the method makes",

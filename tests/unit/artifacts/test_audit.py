@@ -46,6 +46,7 @@ def test_float_label(base):
         "bits_per_weight": 32.0,
         "group_size": None,
         "quantization_method": None,
+        "activations": None,
         "tensors": {"float32": (64 * 64 + 32 * 64 + 64) * 4},
     }
 

@@ -60,9 +60,9 @@ FORMS = {
     "pack-quantized": (int4, "int4", 32, None),
 }
 WORDS = {
-    "int-quantized": "int8 per token, dynamic",
-    "float-quantized": "float8 per token, dynamic",
-    "nvfp4-pack-quantized": "nvfp4 per group of 16, dynamic",
+    "int-quantized": "int8 dynamic",
+    "float-quantized": "float8 dynamic",
+    "nvfp4-pack-quantized": "nvfp4 dynamic",
 }
 
 
@@ -116,7 +116,7 @@ def test_a_dead_scale_is_named_in_every_form(tmp_path):
 def test_static_activations_are_named_and_their_scales_are_no_parameters(tmp_path):
     tensors = int8() | {"a.input_scale": torch.tensor([0.5]), "b.weight": torch.randn(4, 4)}
     label = audit(save(tmp_path / "made", tensors, "int-quantized", STATIC))
-    assert label["activations"] == "int8 per tensor, static"
+    assert label["activations"] == "int8 static"
     stored = 8 * sum(tensor.nbytes for tensor in tensors.values())
     assert label["bits_per_weight"] == round(stored / (ROWS * COLUMNS + 16), 4)
 

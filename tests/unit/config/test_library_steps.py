@@ -36,12 +36,12 @@ MISTAKES = {
     f"{AWQ} & +sparsify@recipes.awq.steps.zeros=2of4": "step zeros comes after awq, which quantizes",
     # Engines declare what they hold.
     f"{W8A8} & variants=null": (
-        "engine onnxruntime cannot hold recipe w8a8: step w8a8 stores int-quantized weights: "
+        "engine onnxruntime cannot hold recipe w8a8: step w8a8 stores int-quantized/dynamic weights: "
         "choose an engine that can: transformers"
     ),
-    f"{W8A8} & {REFERENCE} & engines.onnxruntime.holds.formats=[pack-quantized,int-quantized]"
+    f"{W8A8} & {REFERENCE} & engines.onnxruntime.holds.formats=[pack-quantized,int-quantized/dynamic]"
     " & variants=[float/openvino,w8a8/openvino]": (
-        "engine openvino cannot hold recipe w8a8: step w8a8 stores int-quantized weights: "
+        "engine openvino cannot hold recipe w8a8: step w8a8 stores int-quantized/dynamic weights: "
         "choose an engine that can: onnxruntime, transformers"
     ),
     f"{AWQ} & engines.onnxruntime.holds.int=[8] & variants=[float/onnxruntime,awq/onnxruntime]": (

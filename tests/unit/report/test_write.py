@@ -91,8 +91,8 @@ def test_names_of_points_do_not_cover_each_other():
 def test_a_label_shows_quantized_activations_and_zeros_where_there_are_any(build):
     facts = collect(build)
     assert "Activations" not in html(facts)
-    facts["variants"][1]["format"]["activations"] = "int8 per token, dynamic"
+    facts["variants"][1]["format"]["activations"] = "int8 dynamic"
     facts["variants"][1]["format"]["sparsity"] = {"zeros": 0.5, "two_of_four": True}
     page = html(facts)
-    assert "<td>Activations</td><td>int8 per token, dynamic</td>" in page
+    assert "<td>Activations</td><td>int8 dynamic</td>" in page
     assert "<td>Two zeros in every four</td><td>yes</td>" in page
