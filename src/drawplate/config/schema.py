@@ -214,7 +214,7 @@ def _check_pairs(build: Build) -> None:
                 raise DrawplateError(
                     f"recipe {recipe}: step {label} ({step['method']}) is for language models, "
                     f"the base's task is {task}",
-                    "choose method: rtn",
+                    "take the recipe out of variants, or choose method: rtn where it quantizes",
                 )
             if step["kind"] == "quantize":
                 _check_format(recipe, engine, build.engines, label, step)
