@@ -3,17 +3,22 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# llm-compressor needs an older transformers: an environment of its own, which steps call.
+LLMC := .venv-llmcompressor
+LLMC_LOCK := environments/llmcompressor/requirements.lock
 
-.PHONY: help artifacts test check unit lock clean
+.PHONY: help artifacts llmcompressor test check unit lock llmcompressor-lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
 
 artifacts: $(READY) ## Build the default experiment and name its report
 	@$(BIN)/snakemake --profile cpu && echo "report: $(CURDIR)/results/smollm2/report.html"
 
-test: $(READY) check unit ## Run every check and test that needs no GPU
+llmcompressor: $(LLMC)/.ready ## Make the environment that the methods of llm-compressor run in
+
+test: $(READY) $(LLMC)/.ready check unit ## Run every check and test that needs no GPU
 
 check: $(READY) ## Formatting, linting and types
 	$(BIN)/ruff format --check .
@@ -34,12 +39,28 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# The copy of the lock says what the environment was made from; steps compare it before they start.
+$(LLMC)/.ready: $(LLMC_LOCK)
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or say make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(LLMC)
+	$(LLMC)/bin/pip install --quiet --disable-pip-version-check -c $(LLMC_LOCK) "$$(grep '^torch==' $(LLMC_LOCK))"
+	$(LLMC)/bin/pip install --quiet --disable-pip-version-check -r $(LLMC_LOCK)
+	@cp $(LLMC_LOCK) $@
+
 lock: ## Resolve requirements.in anew into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet "$$(grep '^torch==' requirements.in)"
 	.venv-lock/bin/pip install --quiet -r requirements.in
 	{ echo "# Made by make lock from requirements.in; do not edit."; \
 	  .venv-lock/bin/pip freeze --all --exclude pip | sed 's/ @ .*//; s/+cpu$$//'; } > requirements.lock
+	rm -rf .venv-lock
+
+llmcompressor-lock: ## The same for the environment of llm-compressor
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet "$$(grep '^torch==' environments/llmcompressor/requirements.in)"
+	.venv-lock/bin/pip install --quiet -r environments/llmcompressor/requirements.in
+	{ echo "# Made by make llmcompressor-lock from requirements.in; do not edit."; \
+	  .venv-lock/bin/pip freeze --all --exclude pip | sed 's/ @ .*//; s/+cpu$$//'; } > $(LLMC_LOCK)
 	rm -rf .venv-lock
 
 clean: ## Delete what a build made, environment and downloads excepted

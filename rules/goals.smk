@@ -3,7 +3,16 @@
 
 rule checkpoints:
     input:
-        stamps("base", "prune", "rotate", "distill", "recover", "quantize"),
+        stamps(
+            "base",
+            "prune",
+            "rotate",
+            "distill",
+            "recover",
+            "sparsify",
+            "quantize",
+            "quantize_library",
+        ),
 
 
 rule engines:

@@ -30,6 +30,8 @@ def main() -> None:
             else:
                 pair = engines.pair_compiler(engine)
                 label = pair(arguments.parent, scratch, options, job.threads, arguments.draft)
+            if zeros := (parent["format"] or {}).get("sparsity"):
+                label.setdefault("sparsity", zeros)  # float weights pass unchanged, zeros too
             finish_artifact(
                 scratch,
                 job,

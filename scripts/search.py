@@ -38,7 +38,7 @@ def main() -> None:
         build = load_build(words, root)
         if build.search is None:
             raise DrawplateError(f"experiment {words['experiment']} has no search section")
-        candidates = proposals(build.search, build.engines)
+        candidates = proposals(build.search, build.engines, build.base["task"])
         with alone(output.parent / ".lock"):
             study = open_study(output.parent / STUDY, digest_of_key(study_key(job.key)))
             trials = run_search(

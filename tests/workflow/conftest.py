@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("Snakefile", "rules", "scripts", "src", "conf", "profiles", "requirements.lock")
+COPIED = (
+    "Snakefile",
+    "rules",
+    "scripts",
+    "src",
+    "conf",
+    "profiles",
+    "environments",
+    "requirements.lock",
+)
 
 
 class Checkout:

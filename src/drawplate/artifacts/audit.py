@@ -6,22 +6,24 @@ same reason this module reads the files by itself and not through the code that 
 """
 
 import collections
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from drawplate.artifacts.files import read_json
+from drawplate.artifacts.formats import PARTS, Part, activations, weight_of
 from drawplate.artifacts.manifest import sha256_file
+from drawplate.artifacts.sparsity import Zeros
 from drawplate.errors import DrawplateError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKED = ".weight_packed"
-QUANTIZED_PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
-INPUT_PARTS = (".input_scale", ".input_zero_point")
+INPUT_SCALE = "input_scale"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "chat_template.jinja",
@@ -45,18 +47,18 @@ def audit(
     """Read a checkpoint's label from its tensors.
 
     Args:
-        folder: A finished checkpoint, float or compressed-tensors `pack-quantized` or
-            `int-quantized`.
+        folder: A finished checkpoint, float or in a form of `formats`.
         declared_bits_per_weight: What the recipe promised at most, if it promised something.
         name: How messages call the checkpoint, if not by its folder.
 
     Returns:
-        `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`: of the quantized matrices
-        if there are any, so that a float embedding beside them does not count), `bits_per_weight`
-        (all stored bits, scales and zero points included, for each parameter of the model),
-        `group_size` (of most quantized weights, or None), `quantization_method` (or None),
-        `activations` (`int8 dynamic` or `int8 static` if the inputs of quantized modules are rounded
-        too, or None) and `tensors` (bytes by dtype).
+        `weights_dtype` (`float32`, `int8`, `int4`, `mixed int4/int8`, `float8`, `nvfp4`: of the
+        quantized matrices if there are any, so that a float embedding beside them does not count),
+        `bits_per_weight` (all stored bits, scales and zero points included, for each parameter of
+        the model), `group_size` (of most quantized weights, or None), `quantization_method` (or
+        None), `activations` (`int8 dynamic` or the like if they are quantized too, or None),
+        `tensors` (bytes by dtype), and `sparsity` (see `Zeros.label`) if zeros stand among the
+        float weights.
 
     Raises:
         DrawplateError: If a tensor holds NaN or infinity, a weight matrix is constant, parts of a
@@ -67,42 +69,27 @@ def audit(
     bytes_by_dtype: collections.Counter[str] = collections.Counter()
     parameters_by_format: collections.Counter[str] = collections.Counter()
     parameters_by_group: collections.Counter[int] = collections.Counter()
-    shapes: dict[str, list[int]] = {}
-    columns: dict[str, dict[str, int]] = {}
-    whole: dict[str, tuple[int, int]] = {}
-    inputs: set[str] = set()
-    problems = []
+    modules: dict[str, dict[str, Part]] = {}
+    zeros, problems = Zeros(), []
     for stored, tensor in _tensors(folder):
         dtype = str(tensor.dtype).removeprefix("torch.")
         bytes_by_dtype[dtype] += tensor.nbytes
         problems += _problems(stored, tensor)
-        module, dot, part = stored.rpartition(".")
-        if dot + part == ".weight_shape":
-            shapes[module] = tensor.flatten().tolist()
-        elif dtype == "int8" and part == "weight" and tensor.dim() == 2:
-            whole[module] = (tensor.shape[0], tensor.shape[1])
-        elif dot + part in INPUT_PARTS:
-            inputs.add(stored)
-        elif dot + part in QUANTIZED_PARTS:
-            columns.setdefault(module, {})[part] = tensor.shape[-1] if tensor.dim() else 0
-        else:
-            parameters_by_format[dtype] += tensor.numel()
-    for module, (rows, width) in whole.items():
-        scales = columns.pop(module, {}).get("weight_scale", 0)
-        if scales < 1:
-            problems.append(f"{module} is int8 and lacks a weight_scale")
-            continue
-        parameters_by_format["int8"] += rows * width
-        parameters_by_group[width // scales] += rows * width
-    for module in sorted(shapes.keys() | columns.keys()):
-        shape, parts = shapes.get(module, []), columns.get(module, {})
-        packed, scales = parts.get("weight_packed", 0), parts.get("weight_scale", 0)
-        if len(shape) != 2 or min(*shape, packed, scales) < 1:
+        zeros.count(stored, tensor)
+        module, _, part = stored.rpartition(".")
+        values = tuple(tensor.flatten().tolist()) if part == "weight_shape" else ()
+        modules.setdefault(module, {})[part] = Part(dtype, tuple(tensor.shape), values)
+    for module, parts in sorted(modules.items()):
+        weight = weight_of(parts)
+        if weight is None and parts.keys() & set(PARTS):
             problems.append(f"{module} lacks a usable weight_packed, weight_scale or weight_shape")
             continue
-        rows, width = shape
-        parameters_by_format[f"int{32 * packed // width}"] += rows * width
-        parameters_by_group[width // scales] += rows * width
+        if weight is not None:
+            parameters_by_format[weight.dtype] += weight.parameters
+            if weight.group_size is not None:
+                parameters_by_group[weight.group_size] += weight.parameters
+        for part in parts.keys() - set(PARTS) - ({"weight"} if weight else set()):
+            parameters_by_format[parts[part].dtype] += math.prod(parts[part].shape)
     if not parameters_by_format.total():
         _refuse(name, problems or ["it holds no numbers"])
     bits_per_weight = 8 * bytes_by_dtype.total() / parameters_by_format.total()
@@ -110,15 +97,18 @@ def audit(
         problems.append(
             f"{bits_per_weight:.2f} bits a weight stored, {declared_bits_per_weight:.2f} declared"
         )
-    activations = _activations(folder, whole, inputs, problems)
+    declared = _declared(folder, name)
+    problems += _input_problems(modules, declared)
     _refuse(name, problems)
+    sparsity = zeros.label()
     return {
         "weights_dtype": _weights_dtype(parameters_by_format),
         "bits_per_weight": round(bits_per_weight, 4),
         "group_size": max(parameters_by_group, key=lambda g: parameters_by_group[g], default=None),
-        "quantization_method": _quantization_method(folder, name),
-        "activations": activations,
+        "quantization_method": _quantization_method(declared),
+        "activations": activations(declared),
         "tensors": dict(sorted(bytes_by_dtype.items())),
+        **({"sparsity": sparsity} if sparsity else {}),
     }
 
 
@@ -175,7 +165,7 @@ def _problems(name: str, tensor: "Tensor") -> list[str]:
     is_matrix = tensor.dim() == 2 and name.endswith((".weight", PACKED))
     if is_matrix and bool((tensor == tensor[0, 0]).all()):
         return [f"{name} is constant ({tensor[0, 0].item()})"]
-    if name.endswith((".weight_scale", ".input_scale")) and not bool(tensor.any()):
+    if name.endswith("_scale") and not bool(tensor.any()):
         return [f"{name} is zero throughout"]
     return []
 
@@ -192,56 +182,43 @@ def _refuse(name: str, problems: list[str]) -> None:
 
 def _weights_dtype(parameters_by_format: collections.Counter[str]) -> str:
     """`int4`, `int8` or `mixed int4/int8` if anything is quantized, else the main float type."""
-    integers = [f"int{bits}" for bits in (4, 8) if parameters_by_format[f"int{bits}"]]
-    if not integers:
+    quantized = [f for f in ("int4", "int8", "float8", "nvfp4") if parameters_by_format[f]]
+    if not quantized:
         return parameters_by_format.most_common(1)[0][0]
-    return integers[0] if len(integers) == 1 else f"mixed {'/'.join(integers)}"
+    return quantized[0] if len(quantized) == 1 else f"mixed {'/'.join(quantized)}"
 
 
-def _quantization_method(folder: Path, name: str) -> str | None:
-    """Name and format of the library form in which the weights are stored."""
+def _declared(folder: Path, name: str) -> dict[str, Any]:
+    """The `quantization_config` of config.json, empty for a float checkpoint."""
     config = read_json(folder / "config.json")
     declared = config.get("quantization_config") if isinstance(config, dict) else None
     if not declared:
-        return None
+        return {}
     if not isinstance(declared, dict) or not isinstance(declared.get("quant_method"), str):
         raise DrawplateError(
             f"{name} has the quantization_config {str(declared)[:80]!r} in config.json",
             'it must be an object with "quant_method"',
         )
-    return f"{declared['quant_method']} {declared.get('format', '')}".strip()
+    return declared
 
 
-def _activations(
-    folder: Path, whole: Iterable[str], inputs: set[str], problems: list[str]
-) -> str | None:
-    """How inputs are rounded: what config.json declares, held against the tensors.
+def _quantization_method(declared: dict[str, Any]) -> str | None:
+    """Name and format of the library form in which the weights are stored."""
+    return f"{declared['quant_method']} {declared.get('format', '')}".strip() if declared else None
 
-    Args:
-        folder: The checkpoint.
-        whole: Modules stored as unpacked int8.
-        inputs: Names of the stored scales and zero points of inputs.
-        problems: Receives what does not fit.
-    """
-    config = read_json(folder / "config.json")
-    declared = config.get("quantization_config") if isinstance(config, dict) else None
-    groups = (declared.get("config_groups") or {}) if isinstance(declared, dict) else {}
-    rounded = [g["input_activations"] for g in groups.values() if g.get("input_activations")]
-    if not rounded:
-        problems += [
-            f"{name} is stored and config.json rounds no inputs" for name in sorted(inputs)
-        ]
-        return None
-    dynamic = bool(rounded[0].get("dynamic"))
-    scaled = {name.rpartition(".")[0] for name in inputs if name.endswith(INPUT_PARTS[0])}
-    if dynamic:
-        problems += [
-            f"{name} has an input_scale, config.json says dynamic" for name in sorted(scaled)
-        ]
-    else:
-        problems += [f"{name} lacks an input_scale" for name in sorted(set(whole) - scaled)]
-    bits = rounded[0].get("num_bits")
-    return f"{rounded[0].get('type')}{bits} {'dynamic' if dynamic else 'static'}"
+
+def _input_problems(modules: dict[str, dict[str, Part]], declared: dict[str, Any]) -> list[str]:
+    """Where stored scales of inputs and what config.json declares of them do not fit."""
+    rounded = activations(declared)
+    scaled = sorted(name for name, parts in modules.items() if INPUT_SCALE in parts)
+    if rounded is None:
+        return [f"{name} has an input_scale, config.json rounds no inputs" for name in scaled]
+    if rounded == "int8 dynamic":
+        return [f"{name} has an input_scale, config.json says dynamic" for name in scaled]
+    if rounded == "int8 static":
+        whole = (n for n, p in modules.items() if "weight" in p and p["weight"].dtype == "int8")
+        return [f"{name} lacks an input_scale" for name in sorted(set(whole) - set(scaled))]
+    return []
 
 
 def _finished(folder: Path) -> Path:

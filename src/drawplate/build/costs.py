@@ -16,6 +16,8 @@ COSTS: dict[str, Callable[[Work], Cost]] = {
     "base": steps.base,
     "prune": steps.prune,
     "quantize": steps.quantize,
+    "quantize_library": steps.by_library,
+    "sparsify": steps.by_library,
     "teacher": steps.teacher,
     "distill": steps.training,
     "recover": steps.training,

@@ -121,6 +121,18 @@ def _measures_harm(config: Mapping[str, Any]) -> bool:
     return config.get("bits_per_weight") is not None
 
 
+def by_library(work: Work) -> Cost:
+    """The whole model in another library's process, and calibration windows run through it."""
+    whole = rewrite(work)
+    tokens = _tokens_of(work.config)
+    return dataclasses.replace(
+        whole,
+        memory_bytes=2 * TORCH_BYTES + 1.2 * work.model.float_bytes,
+        flops=6.0 * work.model.matrix_parameters * tokens,
+        seconds=40,
+    )
+
+
 def teacher(work: Work) -> Cost:
     """The whole teacher in float32, the logits of what runs at once, and its answers."""
     sizes, config = work.model.sizes, work.config

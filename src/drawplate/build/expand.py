@@ -9,6 +9,7 @@ from drawplate.build.roots import add_base, add_data
 from drawplate.build.searching import add_harvest, add_proxies
 from drawplate.build.students import add_distill_parents
 from drawplate.build.variants import variant_rows
+from drawplate.config.library_steps import by_library
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
@@ -73,9 +74,11 @@ def _add_chain(
         if step["kind"] == "distill":
             parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
             parents |= add_distill_parents(planner, step, checkpoints, artifacts)
-        checkpoints[lineage] = planner.add(
-            step["kind"], lineage, artifacts / lineage, config, parents
+        # Its own stage: a change of one way to quantize leaves what the other made alone.
+        stage = (
+            "quantize_library" if step["kind"] == "quantize" and by_library(step) else step["kind"]
         )
+        checkpoints[lineage] = planner.add(stage, lineage, artifacts / lineage, config, parents)
 
 
 def _add_teacher(

@@ -9,6 +9,7 @@ from typing import Any
 from drawplate.artifacts.files import write_json
 from drawplate.artifacts.manifest import MANIFEST
 from drawplate.build.code import fingerprint
+from drawplate.build.environment import lock_of
 from drawplate.build.keys import digest_of_key
 from drawplate.build.lock import LOCK, versions
 from drawplate.build.stages import STAGES
@@ -170,6 +171,9 @@ class Planner:
             ),
             "versions": versions({*spec.packages, *packages}, self.root / LOCK),
         }
+        if spec.environment:
+            locked = versions(spec.environment_packages, self.root / lock_of(spec.environment))
+            key["environments"] = {spec.environment: locked}
         if hardware:
             key["hardware"] = hardware
         node = Node(

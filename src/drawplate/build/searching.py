@@ -39,7 +39,7 @@ def search_node(build: Build, root: Path, words: dict[str, Any], invocation: str
     planner = Planner(root=root, model=build.model)
     data, base = add_data(planner, build), add_base(planner, build)
     settings = build.search.model_dump(mode="json", exclude={"recipes"})
-    known = proposals(build.search, build.engines).values()
+    known = proposals(build.search, build.engines, build.base["task"]).values()
     config = {
         **settings,
         "task": build.base["task"],
@@ -89,7 +89,7 @@ def add_proxies(
     """A proxy of each proposed recipe's checkpoint."""
     if build.search is None or not build.search.recipes:
         return
-    known = proposals(build.search, build.engines)
+    known = proposals(build.search, build.engines, build.base["task"])
     steps = [s for c in known.values() if not c.problem for s in c.steps.values()]
     avoid = {
         (s["windows"] + s.get("held_out_windows", 0), s["window_tokens"])

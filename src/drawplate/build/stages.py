@@ -17,11 +17,16 @@ class Stage:
         script: Name of its script, without `.py`.
         packages: Locked packages that its bytes depend on.
         artifact: Whether it leaves an artifact with a manifest, not a measurement.
+        environment: Name of a second environment that part of its work runs in, see
+            `build.environment`.
+        environment_packages: Packages locked for that one that its bytes depend on.
     """
 
     script: str
     packages: tuple[str, ...] = ()
     artifact: bool = False
+    environment: str | None = None
+    environment_packages: tuple[str, ...] = ()
 
     @property
     def record(self) -> str:
@@ -30,6 +35,15 @@ class Stage:
         return MANIFEST if self.artifact else special.get(self.script, f"{self.script}.json")
 
 
+LLMCOMPRESSOR = (
+    "llmcompressor",
+    "compressed-tensors",
+    "auto-round",
+    "transformers",
+    "torch",
+    "safetensors",
+    "numpy",
+)
 STAGES = {
     "data": Stage("data"),
     "base": Stage(
@@ -37,6 +51,20 @@ STAGES = {
     ),
     "quantize": Stage(
         "quantize", ("torch", "transformers", "compressed-tensors", "safetensors"), artifact=True
+    ),
+    "quantize_library": Stage(
+        "quantize_library",
+        ("torch", "transformers", "compressed-tensors", "safetensors", "tokenizers"),
+        artifact=True,
+        environment="llmcompressor",
+        environment_packages=LLMCOMPRESSOR,
+    ),
+    "sparsify": Stage(
+        "sparsify",
+        ("torch", "transformers", "safetensors", "tokenizers"),
+        artifact=True,
+        environment="llmcompressor",
+        environment_packages=LLMCOMPRESSOR,
     ),
     "prune": Stage("prune", ("torch", "transformers", "safetensors"), artifact=True),
     "rotate": Stage("rotate", ("torch", "transformers", "safetensors"), artifact=True),

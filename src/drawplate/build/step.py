@@ -26,6 +26,8 @@ class StepInputs:
             very key; a step deletes it when it is done.
         config: The step's settings.
         threads: Threads the work may use.
+        environments: Locked versions of the packages of other environments that the key holds, by
+            name of the environment.
     """
 
     parent: Path
@@ -35,6 +37,7 @@ class StepInputs:
     resume: Path
     config: dict[str, Any]
     threads: int
+    environments: dict[str, dict[str, str]]
 
 
 def run_step(
@@ -80,6 +83,7 @@ def run_step(
                     resume=resume,
                     config=job.config,
                     threads=job.threads,
+                    environments=job.key.get("environments", {}),
                 )
             )
             compare_tokenizer(arguments.parent, folder)

@@ -13,12 +13,14 @@ from typing import IO, Any
 
 import yaml
 
+from drawplate.build.environment import interpreter
 from drawplate.build.estimate import known_sizes, needs, predictions, refuse_what_cannot_fit
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
 from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
+from drawplate.build.stages import STAGES
 from drawplate.build.students import student_sources
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
@@ -100,6 +102,8 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
         if build.search.recipes is not None:
             search, searched = None, search if build.search.recipes == kept else None
     plan = expand(build, root, identity(hardware), invocation(config), git_commit(root), searched)
+    for environment in sorted({STAGES[n.stage].environment or "" for n in plan.stale(root)} - {""}):
+        interpreter(environment, root)
     if search:
         return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)
     return plan

@@ -29,20 +29,48 @@ from drawplate.checkpoint.files import (
 )
 from drawplate.checkpoint.lazy import LazyMapping
 from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.errors import DrawplateError
 
+PACKED_FORM = "pack-quantized"
+NVFP4 = "nvfp4-pack-quantized"
 PACKED = ".weight_packed"
 PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
 Entry = tuple[str, QuantizedTensor | Tensor]
 
 
 def is_quantized(folder: Path) -> bool:
-    """Whether a checkpoint's config declares packed compressed-tensors weights.
+    """Whether a checkpoint's config declares compressed-tensors weights, in whatever form.
+
+    Raises:
+        DrawplateError: If the folder has no readable config.json.
+    """
+    return stored_form(folder) is not None
+
+
+def stored_form(folder: Path) -> str | None:
+    """The form of compressed-tensors that a checkpoint's config declares, None for a float one.
 
     Raises:
         DrawplateError: If the folder has no readable config.json.
     """
     declared = read_json(folder / "config.json").get("quantization_config") or {}
-    return bool(declared.get("quant_method") == "compressed-tensors")
+    if declared.get("quant_method") != "compressed-tensors":
+        return None
+    return str(declared.get("format", PACKED_FORM))
+
+
+def check_packed(folder: Path, engine: str) -> None:
+    """Refuse a quantized checkpoint whose weights are not packed integers.
+
+    Raises:
+        DrawplateError: Naming its form.
+    """
+    form = stored_form(folder)
+    if form not in (None, PACKED_FORM):
+        raise DrawplateError(
+            f"{engine} cannot hold the {form} weights of {folder}",
+            "choose an engine that names this form under holds.formats in conf/engine/",
+        )
 
 
 def read_quantized(folder: Path) -> Mapping[str, QuantizedTensor]:
@@ -112,6 +140,8 @@ def write_quantized(parent: Path, output: Path, entries: Iterable[Entry]) -> Non
     config = read_json(parent / "config.json")
     if "lm_head" in formats or "lm_head" in unquantized:
         config["tie_word_embeddings"] = False
+    elif str((config.get("architectures") or [""])[0]).endswith("ForCausalLM"):
+        unquantized.append("lm_head")  # tied, so it has no entry, but it is a Linear all the same
     if not config.keys() & {"dtype", "torch_dtype"}:
         # Else transformers takes the dtype of the first tensor it meets, perhaps a float16 one.
         first = next(value for value in read_float(parent).values() if value.is_floating_point())
@@ -179,11 +209,11 @@ def quantization_config(
                 "dynamic": False,
                 **columns,
             },
-            "format": "pack-quantized",
+            "format": PACKED_FORM,
         }
     return {
         "quant_method": "compressed-tensors",
-        "format": "pack-quantized",
+        "format": PACKED_FORM,
         "quantization_status": "compressed",
         "config_groups": config_groups,
         "ignore": sorted(unquantized),

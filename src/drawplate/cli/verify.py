@@ -6,7 +6,7 @@ from pathlib import Path
 from drawplate.artifacts.manifest import check_files, read_manifest
 from drawplate.errors import DrawplateError
 
-LABEL = ("weights_dtype", "bits_per_weight", "group_size", "activations", "tensors")
+LABEL = ("weights_dtype", "bits_per_weight", "group_size", "tensors", "activations", "sparsity")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             label = manifest["format"]
             problems = [
-                f"label {name}: manifest says {label.get(name)}, tensors say {found[name]}"
+                f"label {name}: manifest says {label.get(name)}, tensors say {found.get(name)}"
                 for name in LABEL
-                if label.get(name) != found[name]
+                if label.get(name) != found.get(name)
             ]
     for problem in problems:
         print(f"{folder}: {problem}")

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
@@ -11,6 +11,7 @@ from drawplate.errors import DrawplateError
 
 Location = tuple[int | str, ...]
 LONGEST_SHOWN = 80
+TAGS = ("kind", "method")  # settings by which a union's model is chosen, in this order
 KEY = "[key]"  # how pydantic marks that a map's key is wrong, not its value
 
 # What pydantic says in its own words, in ours.
@@ -50,8 +51,10 @@ def explained(error: ValidationError, root: type[BaseModel]) -> DrawplateError:
     if first["type"] == "missing":
         return DrawplateError(f"{place} has no value", "give one in the experiment's file")
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        tag = first["input"].get("kind") if isinstance(first["input"], dict) else None
-        return DrawplateError(f"{place}.kind is {tag!r}", f"choose one of {_kinds(first, root)}")
+        name = first["ctx"]["discriminator"].strip("'")
+        tag = first["input"].get(name) if isinstance(first["input"], dict) else None
+        choice = f"choose one of {_choices(first, name, root)}"
+        return DrawplateError(f"{place}.{name} is {tag!r}", choice)
     message = WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
     if first["loc"][-1:] == (KEY,):
         return DrawplateError(f"{place}: this name cannot be used", message)
@@ -66,10 +69,11 @@ def knows(name: str, root: type[BaseModel]) -> bool:
     return bool(parts) and parts[-1][1] is not None
 
 
-def _kinds(error: Any, root: type[BaseModel]) -> str:
-    """The kinds that one may choose from at a place, separated by commas."""
+def _choices(error: Any, name: str, root: type[BaseModel]) -> str:
+    """The kinds, or methods, that one may choose from at a place, separated by commas."""
     annotation = [a for _, a, _ in _walk(error["loc"], root)][-1]
-    return ", ".join(kind for member in _members(annotation) for kind in _tags(member))
+    tags = [tag for member in _members(annotation) for tag in _tags(member, (name,))]
+    return ", ".join(dict.fromkeys(tags))
 
 
 def shown(value: Any) -> str:
@@ -105,7 +109,8 @@ def _walk(location: Location, root: type[BaseModel]) -> Iterator[tuple[int | str
         tagged = [m for m in members if _is_model(m) and part in _tags(m)]
         is_tag = len(members) > 1 and bool(tagged)
         if is_tag:
-            annotation = tagged[0]
+            # Several models may share a kind; then the next part chooses among their methods.
+            annotation = Union[tuple(tagged)]  # noqa: UP007 - their number is known at run time
         elif (
             container := next((m for m in members if get_origin(m) in (dict, list)), None)
         ) is not None:
@@ -132,9 +137,9 @@ def _fields(model: Any) -> dict[Any, Any]:
     return {f.alias or name: f.annotation for name, f in model.model_fields.items()}
 
 
-def _tags(model: Any) -> tuple[Any, ...]:
-    """Values of `kind` that choose a model."""
-    return get_args(_fields(model).get("kind"))
+def _tags(model: Any, names: tuple[str, ...] = TAGS) -> list[Any]:
+    """Values of `kind` and `method` that choose a model."""
+    return [tag for name in names for tag in get_args(_fields(model).get(name))]
 
 
 def _is_model(annotation: Any) -> bool:

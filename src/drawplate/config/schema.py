@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from drawplate.artifacts.formats import STORED_BY
 from drawplate.config.drafts import check_draft
 from drawplate.config.explain import explained
+from drawplate.config.library_steps import by_library
 from drawplate.config.search import Search
 from drawplate.config.sections import (
     BaseCheckpoint,
@@ -25,7 +27,14 @@ from drawplate.config.sections import (
     Track,
 )
 from drawplate.config.space import Candidate, candidates
-from drawplate.config.steps import KINDS, Step, check_chain, check_shared, check_task
+from drawplate.config.steps import (
+    KINDS,
+    Step,
+    check_chain,
+    check_shared,
+    check_task,
+    settings_of,
+)
 from drawplate.errors import DrawplateError
 
 
@@ -55,6 +64,7 @@ class Configuration(Section):
     quantize: dict[str, Any] = Field({})
     prune: dict[str, Any] = Field({})
     rotate: dict[str, Any] = Field({})
+    sparsify: dict[str, Any] = Field({})
     distill: dict[str, Any] = Field({})
     recover: dict[str, Any] = Field({})
     evaluate: Evaluate
@@ -155,11 +165,13 @@ def check(plain: dict[str, Any]) -> Build:
     return build
 
 
-def proposals(search: Search, engines: dict[str, EngineSettings]) -> dict[str, Candidate]:
-    """Every recipe that a search may propose, by name."""
+def proposals(
+    search: Search, engines: dict[str, EngineSettings], task: str
+) -> dict[str, Candidate]:
+    """Every recipe that a search may propose for a base of a task, by name."""
 
     def no_engine(steps: dict[str, dict[str, Any]]) -> str | None:
-        problems = [_engine_problem("proposed", engine, engines, steps) for engine in engines]
+        problems = [_engine_problem("proposed", engine, engines, task, steps) for engine in engines]
         return None if None in problems or not problems else problems[0]
 
     return candidates(search, no_engine)
@@ -169,11 +181,12 @@ def _engine_problem(
     recipe: str,
     engine: str,
     engines: dict[str, EngineSettings],
+    task: str,
     steps: dict[str, dict[str, Any]],
 ) -> str | None:
     try:
         for label, step in steps.items():
-            _check_format(engines, recipe, engine, label, step)
+            _check_format(engines, task, recipe, engine, label, step)
     except DrawplateError as error:
         return str(error)
     return None
@@ -187,7 +200,7 @@ def _with_proposed(checked: Configuration) -> Configuration:
     """
     if checked.search is None:
         return checked
-    known = proposals(checked.search, checked.engines)
+    known = proposals(checked.search, checked.engines, checked.base.task)
     if all(candidate.problem for candidate in known.values()):
         problem = next(iter(known.values())).problem
         raise DrawplateError("search: no recipe of its space can be built", str(problem))
@@ -219,11 +232,12 @@ def _with_proposed(checked: Configuration) -> Configuration:
     pairs = checked.variants
     if pairs is None:
         pairs = [f"{recipe}/{engine}" for recipe in checked.recipes for engine in checked.engines]
+    task = checked.base.task
     held = [
         f"{name}/{engine}"
         for name in named
         for engine in checked.engines
-        if _engine_problem(name, engine, checked.engines, known[name].steps) is None
+        if _engine_problem(name, engine, checked.engines, task, known[name].steps) is None
     ]
     return checked.model_copy(
         update={"recipes": {**checked.recipes, **recipes}, "variants": [*pairs, *held]}
@@ -233,15 +247,18 @@ def _with_proposed(checked: Configuration) -> Configuration:
 def _apply_overrides(plain: dict[str, Any]) -> None:
     """`quantize.bits=4` on the command line goes into every quantize step of every recipe.
 
-    What is of the wrong type stays as it is: validation comes next and names it.
+    Methods differ in what they may be told: a step without such a setting is left alone. What is
+    of the wrong type stays as it is: validation comes next and names it.
     """
     chains = [*_settings(plain.get("recipes")).values(), plain.get("search")]
     for chain in chains:
         for step in _settings(_settings(chain).get("steps")).values():
             kind = _settings(step).get("kind")
             if isinstance(kind, str) and kind in KINDS:
-                values = _settings(plain.get(kind))
-                step.update({k: v for k, v in values.items() if v is not None})
+                values = {k: v for k, v in _settings(plain.get(kind)).items() if v is not None}
+                step.update({k: v for k, v in values.items() if k == "method"})
+                known = settings_of(step)
+                step.update({k: v for k, v in values.items() if known is None or k in known})
 
 
 def _check_reach(plain: dict[str, Any]) -> None:
@@ -319,12 +336,12 @@ def _check_pairs(build: Build) -> None:
                     f"it knows {', '.join(settings.supports)}",
                 )
         for label, step in build.recipes[recipe].steps.items():
-            _check_format(build.engines, recipe, engine, label, step)
+            _check_format(build.engines, task, recipe, engine, label, step)
         if "draft" in settings.options:
             chains = {name: list(known.steps) for name, known in build.recipes.items()}
             drafting = check_draft(recipe, settings, chains)
             for label, step in build.recipes[drafting].steps.items():
-                _check_format(build.engines, drafting, engine, label, step)
+                _check_format(build.engines, task, drafting, engine, label, step)
 
 
 def _check_parents(build: Build) -> None:
@@ -358,38 +375,47 @@ def _check_parents(build: Build) -> None:
 
 def _check_format(
     engines: dict[str, EngineSettings],
+    task: str,
     recipe: str,
     engine: str,
     label: str,
     step: dict[str, Any],
 ) -> None:
+    """Refuse a quantize step whose weights the engine cannot hold.
+
+    Raises:
+        DrawplateError: Naming what it holds, or engines that hold the format.
+    """
     if step["kind"] != "quantize":
         return
-    settings, form = engines[engine], step_format(step)
-    able = [n for n, e in engines.items() if form in e.holds.formats and n != engine]
-    if settings.holds.bit_widths and form not in settings.holds.formats:
+    holds, form = engines[engine].holds, step_format(step)
+    if form not in holds.forms(task):
+        able = [name for name, other in engines.items() if form in other.holds.forms(task)]
         raise DrawplateError(
-            f"engine {engine} cannot hold recipe {recipe}: step {label} makes the format {form}",
-            f"it holds {', '.join(settings.holds.formats)}; "
-            + (f"{', '.join(able)} can" if able else "choose onnxruntime or transformers"),
+            f"engine {engine} cannot hold recipe {recipe}: step {label} stores {form} weights",
+            f"choose an engine that can: {', '.join(able) or 'transformers'}",
         )
+    if form != "pack-quantized":
+        return
     widths, groups = set(step_bit_widths(step)), step_group_sizes(step)
-    if not widths <= set(settings.holds.bit_widths):
+    if not widths <= set(holds.bit_widths):
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} makes "
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
-            f"it holds {', '.join(f'int{b}' for b in settings.holds.bit_widths) or 'float only'}",
+            f"it holds {', '.join(f'int{b}' for b in holds.bit_widths) or 'float only'}",
         )
-    odd = sorted(set(groups) - set(settings.holds.group_sizes))
-    if settings.holds.group_sizes and odd:
+    odd = sorted(set(groups) - set(holds.group_sizes))
+    if holds.group_sizes and odd:
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} has groups of {odd[0]}",
-            f"it holds groups of {', '.join(map(str, settings.holds.group_sizes))}",
+            f"it holds groups of {', '.join(map(str, holds.group_sizes))}",
         )
 
 
 def step_bit_widths(step: dict[str, Any]) -> list[int]:
-    """Bit widths of the weights that a quantize step makes."""
+    """Bit widths of the packed integers that a quantize step makes."""
+    if by_library(step):
+        return [4]
     if step["bits_per_weight"] is not None:
         return sorted({int(form.split("/")[0]) for form in step["candidates"]})
     return sorted({step["bits"], step["head_bits"]} - {16})
@@ -397,7 +423,7 @@ def step_bit_widths(step: dict[str, Any]) -> list[int]:
 
 def step_group_sizes(step: dict[str, Any]) -> list[int]:
     """Group sizes of the weights that a quantize step makes; none where a channel has one scale."""
-    if step["bits_per_weight"] is not None:
+    if step.get("bits_per_weight") is not None:
         return sorted({int(form.split("/")[1]) for form in step["candidates"]})
     return [step["group_size"]] if step["group_size"] else []
 
@@ -405,4 +431,4 @@ def step_group_sizes(step: dict[str, Any]) -> list[int]:
 def step_format(step: dict[str, Any]) -> str:
     """The name that engines' `holds.formats` have for what a quantize step makes."""
     rounded = step.get("activations", "none")
-    return "pack-quantized" if rounded == "none" else f"int-quantized/{rounded}"
+    return STORED_BY[step["method"]] if rounded == "none" else f"int-quantized/{rounded}"

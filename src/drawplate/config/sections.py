@@ -51,13 +51,20 @@ class Section(BaseModel):
 class Holds(Section):
     """Formats that an engine can carry over exactly.
 
-    `formats` are those of compressed-tensors, with what distinguishes them behind a slash.
+    `formats` are those of `artifacts.formats.STORED_BY`, with what distinguishes them behind a
+    slash, `encoder_formats` further ones that it holds for encoders alone; `int` and `group_sizes`
+    are of `pack-quantized`.
     """
 
     floats: list[str] = Field(["float32"], alias="float")
     bit_widths: list[int] = Field([], alias="int")
     group_sizes: list[int] = []
     formats: list[Filled] = ["pack-quantized"]
+    encoder_formats: list[Filled] = []
+
+    def forms(self, task: str) -> list[str]:
+        """The formats that it holds of models for a task."""
+        return self.formats + (self.encoder_formats if task == "encoder" else [])
 
 
 class Verify(TypedDict):

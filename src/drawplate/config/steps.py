@@ -1,9 +1,10 @@
 """The steps of a recipe: what each may be told, one model a kind."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from drawplate.config.library_steps import LibraryQuantizeStep, SparsifyStep, by_library
 from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
 from drawplate.config.students import Student, check_students, layer_choice
 from drawplate.errors import DrawplateError
@@ -198,12 +199,23 @@ class RecoverStep(TrainingStep):
     alpha: Count
 
 
+AnyQuantizeStep = Annotated[QuantizeStep | LibraryQuantizeStep, Field(discriminator="method")]
 Step = Annotated[
-    QuantizeStep | PruneStep | RotateStep | DistillStep | RecoverStep,
+    AnyQuantizeStep | PruneStep | RotateStep | DistillStep | RecoverStep | SparsifyStep,
     Field(discriminator="kind"),
 ]
 LONGEST_LINEAGE = 200  # it is one folder's name
-KINDS: tuple[str, ...] = ("quantize", "prune", "rotate", "distill", "recover")
+KINDS: tuple[str, ...] = ("quantize", "prune", "rotate", "distill", "recover", "sparsify")
+
+
+def settings_of(step: dict[str, Any]) -> set[str] | None:
+    """Names of a step's settings where its kind has several models; None where it has one."""
+    if step["kind"] != "quantize":
+        return None
+    for model in (QuantizeStep, *get_args(LibraryQuantizeStep)):
+        if step.get("method") in get_args(model.model_fields["method"].annotation):
+            return set(model.model_fields)
+    return None
 
 
 def check_chain(name: str, steps: dict[str, dict[str, Any]]) -> None:
@@ -247,7 +259,9 @@ def check_task(recipe: str, label: str, step: dict[str, Any], task: str) -> None
         DrawplateError: Naming the recipe, the step and what to write instead.
     """
     encoder, kind, remedy = task == "encoder", step["kind"], None
-    if kind == "recover" and encoder:
+    if encoder and by_library(step):
+        remedy = f"{step['method']} is for language models: choose another method"
+    elif kind == "recover" and encoder:
         remedy = (
             "text has no next token for an encoder: write a distill step (conf/distill/embeddings)"
         )
@@ -257,9 +271,9 @@ def check_task(recipe: str, label: str, step: dict[str, Any], task: str) -> None
         remedy = "hidden_size = heads x width, so heads cannot go alone: write kv_group_share: 0.0"
     elif kind == "prune" and encoder and (unknown := _decoders_alone(step)):
         remedy = f"an encoder's pruning does not know {unknown}: see conf/prune/encoder.yaml"
-    elif kind == "quantize" and encoder and step["bits_per_weight"] is not None:
+    elif kind == "quantize" and encoder and step.get("bits_per_weight") is not None:
         remedy = "an encoder has no loss to measure sensitivity by: write bits_per_weight: null"
-    elif kind == "quantize" and not encoder and step["activations"] != "none":
+    elif kind == "quantize" and not encoder and step.get("activations", "none") != "none":
         remedy = "this method rounds activations of encoders only: write activations: none"
     if remedy:
         raise DrawplateError(

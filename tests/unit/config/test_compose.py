@@ -23,11 +23,14 @@ def test_every_experiment_composes_to_plain_data(experiment: str) -> None:
 
 @pytest.mark.parametrize("recipe", options(ROOT / "conf", "recipe"))
 def test_every_recipe_composes(recipe: str) -> None:
-    variants = "variants=[float/onnxruntime,extra/onnxruntime]"
+    engine = "+engine@engines.transformers=transformers"  # it holds every format
+    variants = "variants=[float/transformers,extra/transformers]"
     experiment = "minilm" if recipe.startswith("enc-") else "smollm2"
     overrides = [f"+recipe@recipes.extra={recipe}", variants]
+    if experiment == "smollm2":
+        overrides.append(engine)
     build = load_build({"experiment": experiment, "overrides": overrides}, ROOT)
-    assert build.pairs() == [("float", "onnxruntime"), ("extra", "onnxruntime")]
+    assert build.pairs() == [("float", "transformers"), ("extra", "transformers")]
 
 
 @pytest.mark.parametrize("base", ["smollm2", "minilm"])

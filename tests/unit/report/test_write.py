@@ -86,3 +86,13 @@ def test_names_of_points_do_not_cover_each_other():
     pairs = [(a, b) for i, a in enumerate(boxes) for b in [*boxes[i + 1 :], *markers]]
     assert sum(shared_area(a, b) for a, b in pairs) == 0.0
     assert all(min(b) >= 0 and b[2] <= 400 and b[3] <= 300 for b in boxes)
+
+
+def test_a_label_shows_quantized_activations_and_zeros_where_there_are_any(build):
+    facts = collect(build)
+    assert "Activations" not in html(facts)
+    facts["variants"][1]["format"]["activations"] = "int8 dynamic"
+    facts["variants"][1]["format"]["sparsity"] = {"zeros": 0.5, "two_of_four": True}
+    page = html(facts)
+    assert "<td>Activations</td><td>int8 dynamic</td>" in page
+    assert "<td>Two zeros in every four</td><td>yes</td>" in page

@@ -18,7 +18,7 @@ def build(*overrides: str):
 
 def recipes(*overrides: str):
     checked = build(*overrides)
-    return proposals(checked.search, checked.engines)
+    return proposals(checked.search, checked.engines, "causal-lm")
 
 
 # Hydra adds the keys of one map to another's: what shall go is deleted.

@@ -37,7 +37,12 @@ def compile(
     import onnx
     import torch
 
-    from drawplate.checkpoint.quantized import dequantized_copy, is_quantized, read_quantized
+    from drawplate.checkpoint.quantized import (
+        check_packed,
+        dequantized_copy,
+        is_quantized,
+        read_quantized,
+    )
     from drawplate.engines.onnxruntime.graph import prune, quantize_graph
     from drawplate.engines.onnxruntime.stored import stored_tensors
     from drawplate.engines.onnxruntime.weights import read_weights, write_weights
@@ -48,6 +53,8 @@ def compile(
     task = task_of(checkpoint)
     kind = decoder if task == CAUSAL_LM else encoder
     check_architecture(checkpoint, "onnxruntime", kind.ARCHITECTURES)
+    if task == CAUSAL_LM:  # the integer products of rounded activations are for encoders
+        check_packed(checkpoint, "onnxruntime")
     scratch = output / ".scratch"
     scratch.mkdir()
     source = checkpoint

@@ -52,7 +52,12 @@ def compile(
     import openvino
     import torch
 
-    from drawplate.checkpoint.quantized import dequantized_copy, is_quantized, read_quantized
+    from drawplate.checkpoint.quantized import (
+        check_packed,
+        dequantized_copy,
+        is_quantized,
+        read_quantized,
+    )
     from drawplate.engines.openvino.compress import compress, stored_tensors
     from drawplate.engines.openvino.export import export_decoder, export_encoder
     from drawplate.engines.placement import Placement
@@ -61,6 +66,7 @@ def compile(
     options = checked_options(options, OPTIONS, "openvino")
     task = task_of(checkpoint)
     check_architecture(checkpoint, "openvino", ARCHITECTURES[task])
+    check_packed(checkpoint, "openvino")
     scratch = output / ".scratch"
     scratch.mkdir()
     source = scratch if is_quantized(checkpoint) else checkpoint

@@ -1,4 +1,4 @@
-"""Plain transformers in float32: the reference that every other engine is held against."""
+"""Plain transformers: the reference that every other engine is held against."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.manifest import MANIFEST
-from drawplate.engines.label import activations_rounded
 from drawplate.engines.pooling import mean_pool
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import architecture, checked_options, task_of
@@ -74,16 +73,16 @@ def load(folder: Path, threads: int) -> Engine:
 class Reference:
     """A checkpoint in transformers, float32, on the CPU.
 
-    Packed weights are multiplied out at load, so that the reference is nobody's kernel. A
-    checkpoint that rounds activations too is loaded as the form means it, by transformers with
-    compressed-tensors, which rounds in front of float products.
+    Packed weights are multiplied out at load, so that the reference is nobody's kernel. Where
+    activations are quantized too, compressed-tensors rounds them as they come, in front of float
+    products and in the checkpoint's own dtype: its NVFP4 works in bfloat16 alone.
     """
 
     def __init__(self, checkpoint: Path, threads: int) -> None:
         import torch
         import transformers
 
-        from drawplate.checkpoint.quantized import is_quantized
+        from drawplate.checkpoint.quantized import NVFP4, PACKED_FORM, stored_form
 
         torch.set_num_threads(threads)
         self.task = task_of(checkpoint)
@@ -92,7 +91,10 @@ class Reference:
         # With what was missing filled in, the reference would be as wrong as what it is held
         # against, and both would agree.
         safe |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-        if is_quantized(checkpoint) and activations_rounded(checkpoint) is None:
+        form = stored_form(checkpoint)
+        if form == NVFP4:
+            safe["dtype"] = torch.bfloat16
+        if form == PACKED_FORM:
             config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             del config.quantization_config
             packed = {"config": config, "state_dict": _dequantized(checkpoint)}
@@ -108,7 +110,7 @@ class Reference:
 
         with torch.inference_mode():
             logits = self._model(input_ids=torch.from_numpy(token_ids), use_cache=False).logits
-        array: NDArray[np.float32] = logits.numpy()
+        array: NDArray[np.float32] = logits.float().numpy()
         return array
 
     def embed(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,0 +1,25 @@
+rule sparsify:
+    input:
+        unpack(parents),
+    output:
+        stamp="artifacts/{model}/{lineage}/{key}.key",
+    log:
+        "logs/sparsify/{model}.{lineage}.{key}.log",
+    benchmark:
+        "benchmarks/sparsify/{model}.{lineage}.{key}.jsonl"
+    wildcard_constraints:
+        lineage=names("sparsify"),
+    threads: EVERY_CORE
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        job=job_file,
+        output=output_folder,
+        parent=folder_of("parent"),
+        data=folder_of("data"),
+    message:
+        "Sparsify {wildcards.lineage} by llm-compressor"
+    shell:
+        "DRAWPLATE_THREADS={threads} python scripts/sparsify.py --config {params.job}"
+        " --parent {params.parent} --data {params.data} --output {params.output} 2>&1 | tee {log}"

@@ -1,0 +1,131 @@
+"""Every method for real, in the environment of llm-compressor, on a tiny model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tests.unit.llmcompressor.conftest import METHODS, ROOT
+from transformers import AutoModelForCausalLM
+
+from drawplate import engines
+from drawplate.artifacts.audit import audit, compare_tokenizer
+from drawplate.artifacts.formats import STORED_BY
+from drawplate.checkpoint.quantized import read_quantized
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        not (ROOT / ".venv-llmcompressor" / ".ready").exists(),
+        reason="the environment .venv-llmcompressor is missing: run make llmcompressor",
+    ),
+]
+LABELS = {
+    "awq": ("int4", 32, None),
+    "autoround": ("int4", 32, None),
+    "smoothquant-w8a8": ("int8", None, "int8 dynamic"),
+    "fp8": ("float8", None, "float8 dynamic"),
+    "nvfp4": ("nvfp4", 16, "nvfp4 dynamic"),
+}
+WEIGHTS, TABLE, NORMS = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128), 384 * 64, 5 * 64
+IDS = torch.arange(20, 60).unsqueeze(0)
+EXACT = {
+    "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
+    "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_reloads_with_the_perplexity_it_was_saved_with(made, method):
+    folder, facts = made(method)
+    measured = facts["perplexity"]
+    assert measured["reloaded"] == pytest.approx(measured["in_memory"], rel=1e-2)
+    assert measured["in_memory"] != measured["before"]
+    assert measured["tokens"] == measured["windows"] * (63 if METHODS[method] else 255)
+    assert facts["tools"]["llmcompressor"] == "0.14.0.1"
+    assert not (folder / ".library").exists()
+    assert facts["peak_rss_bytes"] > 10**8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_stands_beside_the_weights_is_the_parents(made, base, method):
+    folder, _ = made(method)
+    compare_tokenizer(base, folder)
+    before, after = (json.loads((f / "config.json").read_text()) for f in (base, folder))
+    differences = {k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
+    assert differences <= {"quantization_config", "dtype"}
+    assert ("dtype" in differences) == (method == "nvfp4")
+
+
+@pytest.mark.parametrize("method", LABELS)
+def test_the_label_is_read_from_the_tensors(made, method):
+    label = audit(made(method)[0])
+    dtype, group_size, activations = LABELS[method]
+    assert (label["weights_dtype"], label["group_size"]) == (dtype, group_size)
+    assert label.get("activations") == activations
+    assert (
+        label["quantization_method"] == f"compressed-tensors {STORED_BY[method].partition('/')[0]}"
+    )
+    bits = 8 * sum(label["tensors"].values()) / (WEIGHTS + TABLE + NORMS)
+    assert label["bits_per_weight"] == pytest.approx(bits, abs=1e-4)
+    at_16_bits = label["tensors"].get("float16", 0) + label["tensors"].get("bfloat16", 0)
+    assert at_16_bits >= 2 * TABLE
+
+
+@pytest.mark.parametrize(("method", "zeros"), [("sparsegpt", 0.5), ("wanda", 0.75)])
+def test_zeros_are_counted_and_shapes_kept(made, base, method, zeros):
+    folder, facts = made(method)
+    assert audit(folder)["sparsity"] == facts["sparsity"]
+    assert facts["sparsity"] == {"zeros": zeros, "two_of_four": method == "sparsegpt"}
+    before, after = (load_file(f / "model.safetensors") for f in (base, folder))
+    assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
+        k: (v.shape, v.dtype) for k, v in after.items()
+    }
+    for name in ("model.embed_tokens.weight", "model.norm.weight"):
+        assert torch.equal(before[name], after[name])
+
+
+@pytest.mark.parametrize("method", ["smoothquant-w8a8", "fp8", "nvfp4"])
+def test_the_reference_engine_runs_formats_with_quantized_activations(made, method, tmp_path):
+    folder, _ = made(method)
+    label = engines.compiler("transformers")(folder, tmp_path, {}, 1)
+    assert label["weights_dtype"] == LABELS[method][0]
+    dtype = torch.bfloat16 if method == "nvfp4" else torch.float32
+    with torch.no_grad():
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)(IDS).logits
+    reference = engines.load("transformers", tmp_path, 1)
+    np.testing.assert_array_equal(reference.logits(IDS.numpy()), plain.float().numpy())
+    assert reference.generate(IDS.numpy(), 4).shape == (1, 4)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("method", ["awq", "autoround"])
+def test_packed_integers_pass_into_the_engines_unchanged(made, method, engine, tmp_path):
+    folder, _ = made(method)
+    label = engines.compiler(engine)(folder, tmp_path, EXACT[engine], 1)
+    assert (label["weights_dtype"], label["group_size"]) == ("int4", 32)
+    assert label["tensors"]["int4"] == WEIGHTS // 2
+    ids = IDS.numpy()
+    expected = engines.load("transformers", folder, 1).logits(ids)
+    logits = engines.load(engine, tmp_path, 1).logits(ids)
+    np.testing.assert_allclose(logits, expected, atol=5e-3)
+
+
+def test_awq_has_zero_points_and_autoround_none(made):
+    for method, symmetric in (("awq", False), ("autoround", True)):
+        weights = read_quantized(made(method)[0])
+        assert len(weights) == 14
+        assert all((w.bits, w.group_size) == (4, 32) for w in weights.values())
+        assert all(w.symmetric == symmetric for w in weights.values())
+
+
+def test_rounding_is_not_the_plain_one_of_the_parent(made, base):
+    """AWQ rescales before it rounds: norms differ from the parent's, which rounding leaves alone."""
+    with (
+        safe_open(base / "model.safetensors", framework="pt") as before,
+        safe_open(made("awq")[0] / "model.safetensors", framework="pt") as after,
+    ):
+        name = "model.layers.0.input_layernorm.weight"
+        assert not torch.equal(before.get_tensor(name), after.get_tensor(name))
