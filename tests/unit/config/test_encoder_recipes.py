@@ -26,7 +26,7 @@ def test_the_shipped_experiment_has_every_step():
         (
             "minilm",
             "variants=[float/openvino,int8-static/openvino]",
-            r"openvino cannot hold .* int-quantized/static: it holds pack-quantized; onnxruntime,",
+            r"openvino cannot hold .* int-quantized/static weights: choose an engine that can: onnxruntime,",
         ),
         (
             "minilm",

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 AWQ, W8A8 = "+recipe@recipes.awq=awq", "+recipe@recipes.w8a8=w8a8"
 SPARSE = "+recipe@recipes.sparse=sparse-2of4"
 REFERENCE = "+engine@engines.transformers=transformers"
-CHOICES = "choose one of gptq, rtn, awq, autoround, smoothquant-w8a8, fp8, nvfp4"
+CHOICES = "choose one of gptq, rtn, hqq, awq, autoround, smoothquant-w8a8, fp8, nvfp4"
 MISTAKES = {
     # A method's options are its own.
     f"{AWQ} & +recipes.awq.steps.awq.bits=4": (
@@ -67,7 +67,7 @@ def test_an_encoder_is_refused(recipe: str) -> None:
         f"+recipe@recipes.more={recipe}",
         "variants=[float/transformers,more/transformers]",
     ]
-    with pytest.raises(DrawplateError, match=r"is for language models, the base's task is encoder"):
+    with pytest.raises(DrawplateError, match=r"is for language models: choose another method"):
         load_build({"experiment": "minilm", "overrides": overrides}, ROOT)
 
 
@@ -89,7 +89,7 @@ def test_every_method_is_known_where_it_must_be() -> None:
     models = get_args(LibraryQuantizeStep)
     methods = {m for model in models for m in get_args(model.model_fields["method"].annotation)}
     assert methods == set(METHODS)
-    assert set(METHODS) | {"gptq", "rtn"} == set(STORED_BY)
+    assert set(METHODS) | {"gptq", "rtn", "hqq"} == set(STORED_BY)
 
 
 def test_the_methods_experiment_has_every_method_on_every_engine_that_holds_it() -> None:
