@@ -88,8 +88,8 @@ class PruneStep(Section):
     bandwidth_gb_per_s: Annotated[float, Field(gt=0)] = 34.8
     layer_overhead_ms: Annotated[float, Field(ge=0)] = 0.134
     score: Literal["surgeon", "activation", "magnitude"]
-    refit: Literal["none", "own", "dense"] = "dense"
-    damping: Annotated[float, Field(gt=0, le=100)] = 0.5
+    refit: Literal["none", "own", "dense"] = "own"
+    damping: Annotated[float, Field(gt=0, le=100)] = 0.1
     multiple_of: Count
     windows: Count
     window_tokens: Count

@@ -47,9 +47,9 @@ class PruneOptions:
     direction: Literal["width", "depth"] = "width"
     bandwidth_gb_per_s: float = 34.8
     layer_overhead_ms: float = 0.134
-    score: Score = "surgeon"
-    refit: Refit = "dense"
-    damping: float = 0.5
+    score: Score = "activation"
+    refit: Refit = "own"
+    damping: float = 0.1
     multiple_of: int = 32
     windows: int = 16
     window_tokens: int = 512
