@@ -1,7 +1,6 @@
 """A chain of steps on the tiny model, by the real Snakefile: pruned, distilled, recovered."""
 
 import json
-from pathlib import Path
 
 import pytest
 

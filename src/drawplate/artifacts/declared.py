@@ -20,7 +20,10 @@ SCALE_BITS, ZERO_POINT_BITS, SHAPE_BITS = 16, 8, 128
 INTEGER_METHODS = ("gptq", "rtn", "hqq")
 """Methods that only round linear weights to integers, and leave all others as they are."""
 PRUNE_OPTIONS = ("mlp_share", "kv_group_share", "layers", "multiple_of")
-PRUNE_IRRELEVANT = ("kind", "score", "windows", "window_tokens")
+PRUNE_IRRELEVANT = (
+    *("kind", "score", "refit", "damping", "windows", "window_tokens"),
+    *("direction", "bandwidth_gb_per_s", "layer_overhead_ms"),  # of budgets
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,8 @@ def _pruned(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration
     if any(value for name, value in config.items() if name not in known):
         return None
     before = read_json(parent / "config.json")
+    if not before["architectures"][0].endswith("ForCausalLM"):
+        return None
     heads = before["num_attention_heads"]
     groups = before.get("num_key_value_heads") or heads
     head_dim = before.get("head_dim") or before["hidden_size"] // heads
@@ -135,7 +140,8 @@ def _pruned(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration
             shape[0] = rows[last]
         elif last in columns and part == "weight":
             shape[1] = columns[last]
-        untouched = tuple(shape) == form.shape and not (index is not None and config["layers"])
+        moved = index is not None and (config["layers"] or config.get("refit") == "dense")
+        untouched = tuple(shape) == form.shape and not moved
         weights[name] = Wanted(
             shape=tuple(shape),
             dtypes=frozenset({form.dtype}),
@@ -146,7 +152,7 @@ def _pruned(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration
 
 def _quantized(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration | None:
     """Quantize to integers in groups: linear layers packed, embeddings in float16, the rest kept."""
-    if config["method"] not in INTEGER_METHODS:
+    if config["method"] not in INTEGER_METHODS or config.get("activations", "none") != "none":
         return None
     linear, embeddings = _linear_and_embeddings(parent, stored)
     forms_allowed = _forms(config, config["bits"])

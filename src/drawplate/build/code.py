@@ -40,6 +40,7 @@ def imported_names(source: str) -> set[str]:
     return {n for n in names if n == PACKAGE or n.startswith(PACKAGE + ".")}
 
 
+@functools.cache
 def module_file(name: str, source_root: Path) -> Path | None:
     """The file of a dotted module name, or None if it names something inside a module."""
     base = source_root.joinpath(*name.split("."))

@@ -140,7 +140,7 @@ def teacher(work: Work) -> Cost:
     tokens = windows * config.get("window_tokens", 256)
     logits = 4.0 * MICRO_TOKENS * sizes.vocabulary
     depth = config.get("hidden_layers", 0)
-    answers = tokens * (8.0 * config.get("top_k", 64) + 12 + 2 * depth * sizes.hidden)
+    answers = tokens * (8.0 * (config.get("top_k") or 0) + 12 + 2 * depth * sizes.hidden)
     model = 4.0 * sizes.parameters
     return Cost(
         memory_bytes=TORCH_BYTES + model + 4 * logits + 2 * answers + TOKENIZED_BYTES,

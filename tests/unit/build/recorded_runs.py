@@ -2,6 +2,10 @@
 
 # Peaks of the default builds on an AMD EPYC with two cores, the commit before these models of cost:
 # `peak_rss_bytes` and `seconds` of each record, MB and s.
+RECORDED_VARIANTS = (
+    "variants=[float/onnxruntime,int8/onnxruntime,int4/onnxruntime,"
+    "float/openvino,int8/openvino,int4/openvino]"
+)
 RECORDED = {
     "smollm2": {
         "base base": (1229, 24),
@@ -57,8 +61,8 @@ RECORDED = {
 # of a teacher that was asked 3,072 tokens. Times are left out: other work ran beside.
 RECORDED_TREE = {
     ("prune base.w75", ()): 1830,
-    ("prune base.w75", ("prune.score=magnitude",)): 1260,
-    ("distill base.w75.kd", ()): 3900,
+    ("prune base.w75", ("+prune.score=magnitude", "+prune.refit=none")): 1260,
+    ("distill base.w75.kd", ("+distill.trained=all", "+distill.precision=float32")): 3900,
     ("teacher base", ()): 1890,
 }
 # Peaks of a random Llama of a hundred thousand parameters on the same machine: what runtimes take.

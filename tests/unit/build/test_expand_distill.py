@@ -9,7 +9,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def plan(*overrides: str):
-    build = load_build({"overrides": list(overrides)}, ROOT)
+    # An experiment that distills nothing itself.
+    words = {"experiment": "smollm2-methods", "overrides": list(overrides)}
+    build = load_build(words, ROOT)
     return expand(build, ROOT, {"cpu": "none"}, "snakemake")
 
 
@@ -44,7 +46,7 @@ def test_a_student_is_fetched_once_and_trained_in_place_of_the_base() -> None:
     build = plan(*kd("a", "student_example"), *kd("b", "student_example", "epochs=2"))
     base, student = build.of("base")
     assert (base.name, student.name) == ("base", "students/smollm2-135m")
-    assert student.folder == Path("artifacts/smollm2/students/smollm2-135m")
+    assert student.folder == Path("artifacts/smollm2-methods/students/smollm2-135m")
     assert student.config["task"] == "causal-lm"
     for step in build.of("distill"):
         assert step.parents["parent"] is student
