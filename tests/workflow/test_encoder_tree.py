@@ -86,7 +86,7 @@ def test_engines_answer_as_their_checkpoints(tree: Checkout) -> None:
     paths = list(Path(tree.path / "results/tiny/variants").glob("*/verify/verify.json"))
     assert len(paths) == 4
     for path in paths:
-        assert json.loads(path.read_text())["min_cosine"] > 0.995, path
+        assert json.loads(path.read_text())["result"]["min_cosine"] > 0.995, path
 
 
 def test_pruned_and_distilled_is_smaller_and_dense(tree: Checkout) -> None:
