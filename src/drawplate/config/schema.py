@@ -123,9 +123,14 @@ class Build:
         return source_packages(self.base["source"])
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Recipe and engine of every variant: as listed, or the whole product."""
+        """Recipe and engine of every variant: as listed, or all, but no draft for itself."""
         if self._variants is None:
-            return [(r, e) for r in self.recipes for e in self.engines]
+            return [
+                (recipe, name)
+                for recipe in self.recipes
+                for name, engine in self.engines.items()
+                if engine.options.get("draft") != recipe
+            ]
         return [(r, e) for r, _, e in (v.partition("/") for v in self._variants)]
 
     def plain(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from drawplate.errors import DrawplateError
 
 ROOT = Path(__file__).parents[3]
 OPTIONS, VERIFY = "engines.onnxruntime.options", "engines.onnxruntime.verify"
-PAIR = "+engine@engines.speculative=speculative & variants=[float/onnxruntime,float/speculative]"
+PAIR = "variants=[float/onnxruntime,float/speculative]"
 NAME = "write at most 60 lower-case letters"
 STEP = "{kind: quantize, method: rtn, bits: 4, head_bits: 4, group_size: 32, symmetric: true}"
 HALF, LAYERS = "+prune@recipes.half.steps.h=half", "recipes.half.steps.h.keep_layers"
@@ -118,7 +118,8 @@ MISTAKES = {
     f"+recipes.q.steps={{int8: {STEP}}}": (
         "recipes int8 and q both make base.int8, with different settings: rename one step's label"
     ),
-    "prune.layers=3": (
+    "~recipes.distilled & ~recipes.pruned-recovered & ~recipes.distilled-pruned-int4 & "
+    "variants=[float/onnxruntime] & prune.layers=3": (
         "prune.layers is set, but no recipe of the experiment has a prune step: leave it out"
     ),
     # Pruning and distillation.
