@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from drawplate.artifacts.formats import STORED_BY
 from drawplate.config.drafts import check_draft
 from drawplate.config.explain import explained
-from drawplate.config.library_steps import by_library
+from drawplate.config.holding import check_format
 from drawplate.config.search import Search
 from drawplate.config.sections import (
     BaseCheckpoint,
@@ -191,7 +190,7 @@ def _engine_problem(
 ) -> str | None:
     try:
         for label, step in steps.items():
-            _check_format(engines, task, recipe, engine, label, step)
+            check_format(engines, task, recipe, engine, label, step)
     except DrawplateError as error:
         return str(error)
     return None
@@ -341,12 +340,12 @@ def _check_pairs(build: Build) -> None:
                     f"it knows {', '.join(settings.supports)}",
                 )
         for label, step in build.recipes[recipe].steps.items():
-            _check_format(build.engines, task, recipe, engine, label, step)
+            check_format(build.engines, task, recipe, engine, label, step)
         if "draft" in settings.options:
             chains = {name: list(known.steps) for name, known in build.recipes.items()}
             drafting = check_draft(recipe, settings, chains)
             for label, step in build.recipes[drafting].steps.items():
-                _check_format(build.engines, task, drafting, engine, label, step)
+                check_format(build.engines, task, drafting, engine, label, step)
 
 
 def _check_parents(build: Build) -> None:
@@ -376,64 +375,3 @@ def _check_parents(build: Build) -> None:
                 f"variant {recipe}/{engine} has nothing to be compared with on {engine}",
                 f"add {whole}/{engine} to variants" if whole else "add a recipe without steps",
             )
-
-
-def _check_format(
-    engines: dict[str, EngineSettings],
-    task: str,
-    recipe: str,
-    engine: str,
-    label: str,
-    step: dict[str, Any],
-) -> None:
-    """Refuse a quantize step whose weights the engine cannot hold.
-
-    Raises:
-        DrawplateError: Naming what it holds, or engines that hold the format.
-    """
-    if step["kind"] != "quantize":
-        return
-    holds, form = engines[engine].holds, step_format(step)
-    if form not in holds.forms(task):
-        able = [name for name, other in engines.items() if form in other.holds.forms(task)]
-        raise DrawplateError(
-            f"engine {engine} cannot hold recipe {recipe}: step {label} stores {form} weights",
-            f"choose an engine that can: {', '.join(able) or 'transformers'}",
-        )
-    if form != "pack-quantized":
-        return
-    widths, groups = set(step_bit_widths(step)), step_group_sizes(step)
-    if not widths <= set(holds.bit_widths):
-        raise DrawplateError(
-            f"engine {engine} cannot hold recipe {recipe}: step {label} makes "
-            f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
-            f"it holds {', '.join(f'int{b}' for b in holds.bit_widths) or 'float only'}",
-        )
-    odd = sorted(set(groups) - set(holds.group_sizes))
-    if holds.group_sizes and odd:
-        raise DrawplateError(
-            f"engine {engine} cannot hold recipe {recipe}: step {label} has groups of {odd[0]}",
-            f"it holds groups of {', '.join(map(str, holds.group_sizes))}",
-        )
-
-
-def step_bit_widths(step: dict[str, Any]) -> list[int]:
-    """Bit widths of the packed integers that a quantize step makes."""
-    if by_library(step):
-        return [4]
-    if step["bits_per_weight"] is not None:
-        return sorted({int(form.split("/")[0]) for form in step["candidates"]})
-    return sorted({step["bits"], step["head_bits"]} - {16})
-
-
-def step_group_sizes(step: dict[str, Any]) -> list[int]:
-    """Group sizes of the weights that a quantize step makes; none where a channel has one scale."""
-    if step.get("bits_per_weight") is not None:
-        return sorted({int(form.split("/")[1]) for form in step["candidates"]})
-    return [step["group_size"]] if step["group_size"] else []
-
-
-def step_format(step: dict[str, Any]) -> str:
-    """The name that engines' `holds.formats` have for what a quantize step makes."""
-    rounded = step.get("activations", "none")
-    return STORED_BY[step["method"]] if rounded == "none" else f"int-quantized/{rounded}"
