@@ -15,6 +15,8 @@ SMALLEST_SCALE = 2.0**-24
 """The smallest positive float16; stands for the scale of a group of zeros."""
 SHRINK_FACTORS = tuple(1.0 - 0.02 * step for step in range(18))
 """Candidates of the searched grid, as shares of the range from minimum to maximum."""
+CANDIDATES_AT_ONCE = 2**20
+"""Weights times candidates tried together: few operations, within a core's cache."""
 
 
 def check_group_size(in_features: int, group_size: int, name: str) -> None:
@@ -71,27 +73,35 @@ def searched_grid(
     Returns:
         Scales and zero points, both float32 of shape [rows].
     """
-    last = 2**bits - 1
+    chunk = max(1, CANDIDATES_AT_ONCE // (2 * len(SHRINK_FACTORS) * groups.shape[1]))
+    found = [_best_grid(some, importance, bits, symmetric) for some in groups.split(chunk)]
+    return torch.cat([scales for scales, _ in found]), torch.cat([zeros for _, zeros in found])
+
+
+def _best_grid(
+    groups: Tensor, importance: Tensor, bits: int, symmetric: bool
+) -> tuple[Tensor, Tensor]:
+    """`searched_grid` of some rows, all candidates at once."""
+    last, middle = 2**bits - 1, 2 ** (bits - 1)
     low, high = groups.amin(-1), groups.amax(-1)
-    widest = (high - low) / last
+    first_scales, first_zero_points = minmax_grid(groups, bits, symmetric)
+    widest = first_scales if symmetric else (high - low) / last
+    scales = to_half_grid(torch.outer(torch.tensor(SHRINK_FACTORS), widest))
+    centred = (last / 2 - (low + high) / 2 / scales).floor_()
     if symmetric:
-        widest, _ = minmax_grid(groups, bits, symmetric)
-    best_error = torch.full_like(low, torch.inf)
-    best_scales, best_zero_points = minmax_grid(groups, bits, symmetric)
-    for factor in SHRINK_FACTORS:
-        scales = to_half_grid(widest * factor)
-        centred = last / 2 - (low + high) / 2 / scales
-        shifts = (2 ** (bits - 1) - centred.floor(),) if symmetric else (0, 1)
-        for shift in shifts:
-            zero_points = (centred.floor() + shift).clamp(0, last)
-            codes = round_to_grid(groups, scales.unsqueeze(-1), zero_points.unsqueeze(-1), bits)
-            values = (codes - zero_points.unsqueeze(-1)) * scales.unsqueeze(-1)
-            error = (values - groups).square_() @ importance
-            better = error < best_error
-            best_error = torch.where(better, error, best_error)
-            best_scales = torch.where(better, scales, best_scales)
-            best_zero_points = torch.where(better, zero_points, best_zero_points)
-    return best_scales, best_zero_points
+        zero_points = torch.full_like(scales, middle)
+    else:
+        scales = torch.cat([scales, scales])
+        zero_points = torch.cat([centred, centred + 1]).clamp_(0, last)
+    scales = torch.cat([first_scales.unsqueeze(0), scales]).unsqueeze(-1)
+    zero_points = torch.cat([first_zero_points.unsqueeze(0), zero_points]).unsqueeze(-1)
+    values = (groups / scales).add_(zero_points).round_().clamp_(0, last)
+    errors = values.sub_(zero_points).mul_(scales).sub_(groups).square_() @ importance
+    best = errors.argmin(0, keepdim=True)
+    return (
+        scales.squeeze(-1).gather(0, best).squeeze(0),
+        zero_points.squeeze(-1).gather(0, best).squeeze(0),
+    )
 
 
 def round_to_grid(weights: Tensor, scales: Tensor, zero_points: Tensor, bits: int) -> Tensor:

@@ -173,7 +173,9 @@ def head_gradient(
 
 
 def _rounded(weight: Tensor, form: Form, symmetric: bool) -> Tensor:
-    rounded = round_to_nearest(weight, form.bits, form.group_size, symmetric, searched=True)
+    # A search of 8-bit grids takes as long as one of 4-bit grids and finds next to nothing.
+    searched = form.bits < 8
+    rounded = round_to_nearest(weight, form.bits, form.group_size, symmetric, searched)
     return rounded.dequantize()
 
 

@@ -34,7 +34,7 @@ from drawplate.quantize.sensitivity import measure_harm
 
 WINDOWS_AT_ONCE = 4
 SENSITIVITY_WINDOWS = 4
-BAND_ROWS = 256
+BAND_ROWS = 512
 """Rows quantized together. Fixed, so that results do not depend on the number of threads."""
 FORMS_FILE = "forms.json"
 HARM_FILE = "harm.json"
