@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from drawplate.artifacts.files import read_json
+from drawplate.artifacts.formats import is_budgeted
 from drawplate.artifacts.loads import sort_tensors
 from drawplate.artifacts.stored import Form, Stored
 
@@ -205,7 +206,7 @@ DECLARATIONS: dict[str, Callable[[dict[str, Any], Path, Stored], Declaration | N
 
 def _forms(config: dict[str, Any], bits: int) -> set[tuple[int, int]]:
     """Bits and group sizes that a weight may have: the step's, or the candidates of its budget."""
-    if config.get("bits_per_weight") is None:
+    if not is_budgeted(config):
         return {(bits, config["group_size"])}
     pairs = (form.split("/") for form in config["candidates"])
     return {(int(b), int(g)) for b, g in pairs}
@@ -224,7 +225,7 @@ def _packed(form: Form, forms: set[tuple[int, int]], config: dict[str, Any], **m
 
 def _head(form: Form, source: str, config: dict[str, Any]) -> Wanted:
     """The output head, which has bits of its own and is untied from the embedding."""
-    if config["head_bits"] == 16 and config.get("bits_per_weight") is None:
+    if config["head_bits"] == 16 and not is_budgeted(config):
         return Wanted(
             shape=form.shape, dtypes=frozenset({"float16"}), values="alike", source=source
         )
@@ -239,10 +240,13 @@ def _label_dtypes(weights: Mapping[str, Wanted]) -> frozenset[str]:
 
 def _most_bits_per_weight(weights: Mapping[str, Wanted], config: dict[str, Any]) -> float:
     """All stored bits at most, scales and zero points included, for each parameter."""
-    total = parameters = 0.0
+    parameters = float(sum(math.prod(wanted.shape) for wanted in weights.values()))
+    packed = sum(bool(wanted.group_sizes) for wanted in weights.values())
+    if config.get("budget_megabytes"):
+        return (8e6 * config["budget_megabytes"] + packed * SHAPE_BITS) / parameters
+    total = 0.0
     for wanted in weights.values():
         count = math.prod(wanted.shape)
-        parameters += count
         if not wanted.group_sizes:
             total += count * _width(max(wanted.dtypes, key=_width))
             continue

@@ -9,6 +9,7 @@
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 PARTS = (
@@ -22,6 +23,8 @@ PARTS = (
     "input_global_scale",
 )
 """What stands beside a quantized weight, or in its place; none of it is a parameter of the model."""
+BUDGETS = ("bits_per_weight", "budget_megabytes")
+"""Settings of a quantize step that let every unit have a form of its own."""
 STORED_BY = {
     "gptq": "pack-quantized",
     "rtn": "pack-quantized",
@@ -81,6 +84,11 @@ def weight_of(parts: dict[str, Part]) -> Weight | None:
     if plain is not None and len(plain.shape) == 2 and plain.dtype.startswith(("int8", "float8")):
         return _weight(plain.dtype.partition("_")[0], *plain.shape, scale)
     return None
+
+
+def is_budgeted(step: Mapping[str, Any]) -> bool:
+    """Whether a quantize step allots forms within a budget."""
+    return any(step.get(name) is not None for name in BUDGETS)
 
 
 def activations(declared: dict[str, Any]) -> str | None:

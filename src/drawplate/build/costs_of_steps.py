@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from drawplate.artifacts.formats import is_budgeted
 from drawplate.build.work import TORCH_BYTES, Cost, Work, with_companions
 
 SHARD_BYTES = 1e9  # of a checkpoint's output that is held in memory before it is written
@@ -97,14 +98,14 @@ def quantize(work: Work) -> Cost:
     sensitivity = 0.0
     few = min(SENSITIVITY_WINDOWS, int(config.get("windows", 32)))
     window = int(config.get("window_tokens", 512))
-    if _measures_harm(config):
+    if is_budgeted(config):
         # A layer's rounding error, and inputs and gradients of all its matrices for all tokens.
         records = 8.0 * few * window * (6 * sizes.hidden + 3 * sizes.mlp)
         chunks = 4.0 * work.threads * HEAD_ROWS * (2 * few * window + 3 * sizes.hidden)
         sensitivity = max(records, chunks) + 8.0 * sizes.layer_parameters
     passes = 2.0 * sizes.layers * sizes.layer_parameters * tokens
     curvature = sizes.layers * (2.0 * tokens * (3 * sizes.hidden**2 + sizes.mlp**2))
-    harm = 8.0 * few * window * sizes.parameters if _measures_harm(config) else 0.0
+    harm = 8.0 * few * window * sizes.parameters if is_budgeted(config) else 0.0
     return dataclasses.replace(
         whole,
         memory_bytes=TORCH_BYTES
@@ -115,10 +116,6 @@ def quantize(work: Work) -> Cost:
         elements=GRID_PASSES * float(sizes.parameters),
         seconds=10,
     )
-
-
-def _measures_harm(config: Mapping[str, Any]) -> bool:
-    return config.get("bits_per_weight") is not None
 
 
 def by_library(work: Work) -> Cost:

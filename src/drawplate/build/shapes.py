@@ -260,6 +260,12 @@ def _quantized(model: Model, config: dict[str, Any]) -> Model:
         shared = (SCALE_BITS + (0 if symmetric else ZERO_POINT_BITS)) / group_size
     if budget := config.get("bits_per_weight"):
         return dataclasses.replace(model, bits=budget, head_bits=budget)
+    if megabytes := config.get("budget_megabytes"):
+        # A budget that is too small is refused by the step, which knows the tensors.
+        weights = model.sizes.layers * model.sizes.layer_parameters + model.sizes.head_parameters
+        left = 8e6 * megabytes - 16.0 * model.sizes.embedding_parameters
+        budget = max(left / weights, 4.0)
+        return dataclasses.replace(model, bits=budget, head_bits=budget)
     head_bits = config.get("head_bits") or 16
     head = head_bits + (shared if head_bits < 16 else 0)
     return dataclasses.replace(model, bits=bits + shared, head_bits=head)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drawplate.artifacts.formats import STORED_BY
+from drawplate.artifacts.formats import STORED_BY, is_budgeted
 from drawplate.config.library_steps import by_library
 from drawplate.config.sections import EngineSettings
 from drawplate.errors import DrawplateError
@@ -51,14 +51,14 @@ def step_bit_widths(step: dict[str, Any]) -> list[int]:
     """Bit widths of the packed integers that a quantize step makes."""
     if by_library(step):
         return [4]
-    if step["bits_per_weight"] is not None:
+    if is_budgeted(step):
         return sorted({int(form.split("/")[0]) for form in step["candidates"]})
     return sorted({step["bits"], step["head_bits"]} - {16})
 
 
 def step_group_sizes(step: dict[str, Any]) -> list[int]:
     """Group sizes of the weights that a quantize step makes; none where a channel has one scale."""
-    if step.get("bits_per_weight") is not None:
+    if is_budgeted(step):
         return sorted({int(form.split("/")[1]) for form in step["candidates"]})
     return [step["group_size"]] if step["group_size"] else []
 

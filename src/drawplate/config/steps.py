@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from drawplate.artifacts.formats import BUDGETS, is_budgeted
 from drawplate.config.library_steps import LibraryQuantizeStep, SparsifyStep, by_library
 from drawplate.config.sections import Count, CountOrZero, Section, Seed, matching
 from drawplate.config.students import Student, check_students, layer_choice
@@ -30,6 +31,7 @@ class QuantizeStep(Section):
     group_size: Annotated[int, Field(ge=16, le=10**9, multiple_of=16)] | None
     symmetric: bool
     bits_per_weight: Annotated[float, Field(gt=0, le=32)] | None = None
+    budget_megabytes: Annotated[float, Field(gt=0)] | None = None
     candidates: Annotated[list[StoredForm], Field(min_length=1)] = Field([*CANDIDATES])
     shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.4
     windows: Count = 32
@@ -56,8 +58,11 @@ class QuantizeStep(Section):
 
     @model_validator(mode="after")
     def _calibrated(self) -> "QuantizeStep":
-        if self.bits_per_weight is not None and self.method != "gptq":
-            raise ValueError("bits_per_weight needs sensitivities: write method: gptq, or null")
+        budgets = [name for name in BUDGETS if getattr(self, name) is not None]
+        if budgets and self.method != "gptq":
+            raise ValueError(f"{budgets[0]} needs sensitivities: write method: gptq, or null")
+        if len(budgets) > 1:
+            raise ValueError(f"{' and '.join(budgets)} are two budgets: write null for one of them")
         if self.method == "hqq" and self.symmetric:
             raise ValueError("method hqq moves zero points: write symmetric: false")
         if len(set(self.candidates)) < len(self.candidates):
@@ -271,8 +276,8 @@ def check_task(recipe: str, label: str, step: dict[str, Any], task: str) -> None
         remedy = "hidden_size = heads x width, so heads cannot go alone: write kv_group_share: 0.0"
     elif kind == "prune" and encoder and (unknown := _decoders_alone(step)):
         remedy = f"an encoder's pruning does not know {unknown}: see conf/prune/encoder.yaml"
-    elif kind == "quantize" and encoder and step.get("bits_per_weight") is not None:
-        remedy = "an encoder has no loss to measure sensitivity by: write bits_per_weight: null"
+    elif kind == "quantize" and encoder and is_budgeted(step):
+        remedy = "an encoder has no loss to measure sensitivity by: write null for its budget"
     elif kind == "quantize" and not encoder and step.get("activations", "none") != "none":
         remedy = "this method rounds activations of encoders only: write activations: none"
     if remedy:

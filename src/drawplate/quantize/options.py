@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
+from drawplate.artifacts.formats import is_budgeted
 from drawplate.quantize.allot import Form, parse_form
 
 CANDIDATES = ("4/64", "4/32", "8/32")
@@ -22,7 +23,10 @@ class QuantizeOptions:
             output channel.
         symmetric: Whether zero points are the middle of the grid.
         bits_per_weight: Budget of stored bits a weight, scales and zero points included, over
-            all that is quantized; None gives every unit `bits` and `group_size`.
+            all that is quantized; None, and no other budget, gives every unit `bits` and
+            `group_size`.
+        budget_megabytes: The same budget as the size of the whole checkpoint, embeddings and norms
+            included, in 10^6 bytes.
         candidates: Under a budget, what a unit may be stored as, `bits/group_size` each.
         shrinkage: Share by which GPTQ's curvature is pulled towards its diagonal.
         windows: Calibration windows.
@@ -39,6 +43,7 @@ class QuantizeOptions:
     group_size: int = 32
     symmetric: bool = False
     bits_per_weight: float | None = None
+    budget_megabytes: float | None = None
     candidates: list[str] = dataclasses.field(default_factory=lambda: list(CANDIDATES))
     shrinkage: float = 0.4
     windows: int = 32
@@ -46,6 +51,11 @@ class QuantizeOptions:
     seed: int = 0
     activations: Literal["none", "dynamic", "static"] = "none"
     percentile: float = 100.0
+
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether every unit gets a form of its own, within a budget."""
+        return is_budgeted(dataclasses.asdict(self))
 
     @property
     def forms(self) -> list[Form]:

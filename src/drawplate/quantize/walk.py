@@ -4,6 +4,8 @@ Standard GPTQ: every unit is quantized on the inputs it gets from what was quant
 layer's weights and the calibration windows' hidden states are in memory at a time.
 """
 
+import dataclasses
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,8 +14,10 @@ import torch
 from torch import Tensor
 
 from drawplate.artifacts.files import read_json, write_json
+from drawplate.artifacts.stored import Stored
 from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.errors import DrawplateError
 from drawplate.layerwise.decoder import UNITS, Decoder, check_walk, open_decoder, walk_layer
 from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import Workers, workers
@@ -36,6 +40,8 @@ WINDOWS_AT_ONCE = 4
 SENSITIVITY_WINDOWS = 4
 BAND_ROWS = 512
 """Rows quantized together. Fixed, so that results do not depend on the number of threads."""
+QUANTIZED = {module for modules in UNITS.values() for module in modules}
+SHAPE_BYTES = 16  # that a packed weight is stored with
 FORMS_FILE = "forms.json"
 HARM_FILE = "harm.json"
 
@@ -67,8 +73,10 @@ def quantize_gptq_checkpoint(
         DrawplateError: If the architecture is another one or the group size does not fit.
     """
     decoder = open_decoder(parent)
-    budgeted = options.bits_per_weight is not None
-    sizes = {form.group_size for form in options.forms} if budgeted else {options.group_size}
+    sizes = {options.group_size}
+    if options.is_budgeted:
+        sizes = {form.group_size for form in options.forms}
+        options = dataclasses.replace(options, bits_per_weight=_budget(decoder, parent, options))
     for module in (module for modules in UNITS.values() for module in modules):
         linear = decoder.skeleton.base_model.layers[0].get_submodule(module)
         for group_size in sorted(sizes):
@@ -81,6 +89,37 @@ def quantize_gptq_checkpoint(
     measured = _measured(resume_folder)
     shutil.rmtree(resume_folder)
     return {name: str(form) for name, form in forms.items()}, measured
+
+
+def _budget(decoder: Decoder, parent: Path, options: QuantizeOptions) -> float:
+    """Stored bits a weight of all that is quantized, from whichever budget the options have.
+
+    Raises:
+        DrawplateError: If a budget in bytes leaves less than the smallest candidates take.
+    """
+    if options.budget_megabytes is None:
+        assert options.bits_per_weight is not None
+        return options.bits_per_weight
+    with Stored(parent) as stored:
+        forms = stored.forms()
+    weights, other_bytes = decoder.head_weight().numel(), 0.0
+    for name, form in forms.items():
+        numbers = math.prod(form.shape)
+        if _is_replaced(name, decoder.prefix):
+            weights, other_bytes = weights + numbers, other_bytes + SHAPE_BYTES
+        elif name != f"{HEAD}.weight":
+            is_table = name.endswith("embed_tokens.weight")
+            other_bytes += numbers * (2 if is_table else getattr(torch, form.dtype).itemsize)
+    left = 8 * (options.budget_megabytes * 1e6 - other_bytes - SHAPE_BYTES) / weights
+    least = min(form.bits_per_weight(options.symmetric) for form in options.forms)
+    if left < least:
+        smallest = (other_bytes + least * weights / 8) / 1e6
+        raise DrawplateError(
+            f"budget_megabytes {options.budget_megabytes:g} leaves {left:.2f} bits a weight beside "
+            f"{other_bytes / 1e6:.2f} MB of embeddings and norms",
+            f"write {math.ceil(100 * smallest) / 100} or more, or smaller candidates",
+        )
+    return left
 
 
 def _forms_of_units(
@@ -198,10 +237,8 @@ def split_unit(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTen
 
 def _entries(decoder: Decoder, options: QuantizeOptions, folder: Path) -> Iterator[Entry]:
     """The finished checkpoint's weights in the order of the model."""
-    replaced = {f"{m}.weight" for modules in UNITS.values() for m in modules}
     for full, value in decoder.tensors.items():
-        in_layer = full.startswith(decoder.prefix)
-        if in_layer and full.removeprefix(decoder.prefix).partition(".")[2] in replaced:
+        if _is_replaced(full, decoder.prefix):
             continue
         if full != f"{HEAD}.weight":
             yield full, value.to(torch.float16) if full.endswith("embed_tokens.weight") else value
@@ -210,3 +247,9 @@ def _entries(decoder: Decoder, options: QuantizeOptions, folder: Path) -> Iterat
             yield f"{decoder.prefix}{index}.{module}", weight
     head = load_finished(folder, HEAD)
     yield (HEAD, head[HEAD]) if head else head_entry(decoder.head_weight(), options)
+
+
+def _is_replaced(name: str, prefix: str) -> bool:
+    """Whether a tensor of the parent is a weight that the walk quantizes."""
+    module = name.removeprefix(prefix).partition(".")[2].removesuffix(".weight")
+    return name.startswith(prefix) and name.endswith(".weight") and module in QUANTIZED

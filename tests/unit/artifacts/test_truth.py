@@ -77,6 +77,15 @@ def test_the_bound_on_bits_is_what_is_stored(good, parent):
     assert audit(good)["bits_per_weight"] == pytest.approx(bound, abs=1e-3)
 
 
+def test_a_budget_of_bytes_is_a_bound_on_bits(good, parent):
+    stored = sum(
+        t.numel() * t.element_size() for t in load_file(good / "model.safetensors").values()
+    )
+    budget = QUANTIZE | {"candidates": ["4/32", "8/32"], "budget_megabytes": stored / 1e6 - 0.001}
+    bound = declared("quantize", budget, parent).bits_per_weight
+    assert bound < audit(good)["bits_per_weight"] < 1.02 * bound
+
+
 def test_swapped_weights_of_one_shape_are_named(child, parent):
     def swap(tensors):
         for part in ("weight_packed", "weight_scale", "weight_zero_point"):

@@ -41,7 +41,7 @@ def test_the_shipped_experiment_has_every_step():
         (
             "minilm",
             "+recipes.int4.steps.int4.bits_per_weight=5",
-            r"no loss to measure sensitivity by: write bits_per_weight: null",
+            r"no loss to measure sensitivity by: write null for its budget",
         ),
         (
             "minilm",

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -72,6 +73,21 @@ def test_forms_agree_inside_a_unit_and_fill_the_budget(quantized):
     total = sum(w.codes.numel() for w in weights.values())
     eight = sum(w.codes.numel() for w in weights.values() if w.bits == 8)
     assert 0.2 < eight / total <= (6.3 - 4.75) / 4
+
+
+def test_a_budget_of_bytes_holds_for_the_whole_checkpoint(tiny_llama, calibration_data, tmp_path):
+    changes = {"bits_per_weight": None, "budget_megabytes": 0.13}
+    quantize(tiny_llama, calibration_data, tmp_path / "int4", **changes)
+    tensors = load_file(tmp_path / "int4" / "model.safetensors").values()
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    # A step from 4 to 8 bits of the smallest unit would no longer fit.
+    assert 0.13e6 - 64 * 64 / 2 < stored <= 0.13e6
+
+
+def test_a_budget_of_bytes_that_cannot_be_kept_is_refused(tiny_llama, calibration_data, tmp_path):
+    changes = {"bits_per_weight": None, "budget_megabytes": 0.08}
+    with pytest.raises(DrawplateError, match=r"0.08 leaves .* bits .*: write 0.09 or more"):
+        quantize(tiny_llama, calibration_data, tmp_path / "int4", **changes)
 
 
 def test_head_is_untied_and_embedding_kept_in_half(quantized):
