@@ -18,6 +18,7 @@ shell.prefix(
 # Snakemake gives a job at most --cores threads; where there is no such limit, on a cluster, the
 # profile's set-threads says how many.
 EVERY_CORE = 1024
+CORES_OF_A_STEP = 8  # on a cluster; set-threads of its profile overrides it
 
 
 def stamps(*stages):
@@ -68,6 +69,18 @@ def option(flag, role):
         return f"{flag} {parent.folder}" if parent else ""
 
     return words
+
+
+def step_threads(wildcards):
+    """Steps run two at a time: many small operations and one interpreter gain less from threads.
+
+    On a GPU they would be in each other's way.
+    """
+    if workflow.cores is None:
+        return CORES_OF_A_STEP
+    if config.get("hardware") == "gpu":
+        return workflow.cores
+    return max(1, workflow.cores // 2)
 
 
 def cores_of_search(wildcards, threads):

@@ -9,7 +9,8 @@ rule recover:
         "benchmarks/recover/{model}.{lineage}.{key}.jsonl"
     wildcard_constraints:
         lineage=names("recover"),
-    threads: EVERY_CORE
+    priority: 1  # measurements share the cores better once no step is left
+    threads: step_threads
     resources:
         mem_mb=6000,
         runtime=240,
