@@ -77,10 +77,10 @@ MISTAKES = {
         "it holds groups of 16, 32, 64, 128",
     ),
     "bits the engine cannot hold": (
-        {"overrides": ["engines.openvino.holds.int=[8]"]},
-        "engine openvino cannot hold recipe int4",
+        {"overrides": ["engines.onnxruntime.holds.int=[8]"]},
+        "engine onnxruntime cannot hold recipe int4",
     ),
-    "unknown target": ({"overrides": ["engines.openvino.targets=[sm89]"]}, "it knows cpu"),
+    "unknown target": ({"overrides": ["engines.onnxruntime.targets=[sm89]"]}, "it knows cpu"),
     "engine without the task": (
         {"experiment": "minilm", "overrides": ["engines.transformers.tasks=[causal-lm]"]},
         "cannot run a base of task encoder",
