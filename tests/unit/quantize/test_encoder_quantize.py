@@ -13,7 +13,7 @@ from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import dequantized_copy, read_float, read_quantized
 from drawplate.checkpoint.tensors import Activations
 from drawplate.errors import DrawplateError
-from drawplate.quantize import encoder as walk
+from drawplate.quantize import layers
 from drawplate.quantize.activations import fixed_range, rounded
 from drawplate.quantize.step import quantize_checkpoint
 
@@ -161,18 +161,18 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_bytes(
     config, encoder_base, encoder_data, tmp_path, monkeypatch
 ):
     quantize(encoder_base, encoder_data, tmp_path / "whole", **config)
-    save, parts = walk.save_finished, []
+    save, parts = layers.save_finished, []
 
-    def killed(folder, part, weights):
+    def killed(folder, part, *found):
         if len(parts) == 2:
             raise KeyboardInterrupt
-        save(folder, part, weights)
+        save(folder, part, *found)
         parts.append(part)
 
-    monkeypatch.setattr(walk, "save_finished", killed)
+    monkeypatch.setattr(layers, "save_finished", killed)
     with pytest.raises(KeyboardInterrupt):
         quantize(encoder_base, encoder_data, tmp_path / "again", **config)
-    monkeypatch.setattr(walk, "save_finished", lambda *a: (save(*a), parts.append(a[1])))
+    monkeypatch.setattr(layers, "save_finished", lambda *a: (save(*a), parts.append(a[1])))
     shutil.rmtree(tmp_path / "again")
     quantize(encoder_base, encoder_data, tmp_path / "again", **config)
     assert parts == ["layer-00000", "layer-00001", "layer-00002"]
