@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.tiny import digest
 from tests.tiny_encoders import states, token_ids
 from transformers import BertModel
 
 from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import dequantized_copy, read_float, read_quantized
 from drawplate.checkpoint.tensors import Activations
 from drawplate.errors import DrawplateError
@@ -176,7 +176,7 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_bytes(
     shutil.rmtree(tmp_path / "again")
     quantize(encoder_base, encoder_data, tmp_path / "again", **config)
     assert parts == ["layer-00000", "layer-00001", "layer-00002"]
-    digests = {digest_of(list_files(tmp_path / n)) for n in ("whole", "again")}
+    digests = {digest(tmp_path / n) for n in ("whole", "again")}
     assert len(digests) == 1
     assert not (tmp_path / ".again.resume").exists()
 

@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import digest
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -13,7 +14,6 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import read_float, read_quantized
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
@@ -41,10 +41,6 @@ def quantize(parent, data, output, threads=2, **changes):
 def logits(folder, ids=IDS):
     with torch.no_grad():
         return AutoModelForCausalLM.from_pretrained(folder)(ids).logits
-
-
-def digest(folder):
-    return digest_of(list_files(folder))
 
 
 @pytest.fixture(scope="module")
