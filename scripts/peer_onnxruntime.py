@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from drawplate.artifacts.files import finished_folder, read_json, write_json
-from drawplate.engines.onnxruntime import OPTIONS, SETTINGS, decoder
+from drawplate.engines.onnxruntime import OPTIONS, SETTINGS, decoder, genai
 from drawplate.engines.task import CAUSAL_LM, copy_processing
 from drawplate.errors import one_line_errors
 
@@ -42,7 +42,7 @@ def build(checkpoint: Path, precision: str, folder: Path) -> None:
     decoder.build_graph(checkpoint, scratch, precision, (*BUILDER_OPTIONS, shared))
     model = onnx.load(scratch / "model.onnx", load_external_data=False)
     decoder.write_graphs(model, folder)
-    for name in ("model.onnx.data", decoder.GENAI_CONFIG):
+    for name in ("model.onnx.data", genai.GENAI_CONFIG):
         (scratch / name).replace(folder / name)
     for rest in scratch.iterdir():
         rest.unlink()

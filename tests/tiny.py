@@ -2,7 +2,10 @@
 
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
+
+from drawplate.artifacts.manifest import digest_of, list_files
 
 WORDS = [
     "the",
@@ -93,6 +96,18 @@ def write_texts(folder: Path) -> None:
         for number, text in enumerate(sentences(12, 99))
     ]
     (tasks / "ending.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_calibration(folder: Path, texts: Iterable[str]) -> None:
+    """Texts to calibrate on, where steps look for them in the folder of the data."""
+    (folder / "texts").mkdir(parents=True)
+    rows = [json.dumps({"id": str(i), "text": text}) for i, text in enumerate(texts)]
+    (folder / "texts" / "calibration.jsonl").write_text("\n".join(rows) + "\n")
+
+
+def digest(folder: Path) -> str:
+    """Digest of all files of a folder."""
+    return digest_of(list_files(folder))
 
 
 def write_model(folder: Path, *, tied: bool = True, layers: int = 2, seed: int = 0) -> None:

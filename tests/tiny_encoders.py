@@ -1,13 +1,11 @@
 """A tiny random BERT whose tokenizer adds special tokens, and texts to calibrate on."""
 
-import json
-
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from tests.tiny import sentences
+from tests.tiny import sentences, write_calibration
 
 VOCABULARY = 300
 
@@ -63,12 +61,9 @@ def encoder_base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def encoder_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder_data")
-    (folder / "texts").mkdir()
     lines = sentences(240, 5)
     paragraphs = [" ".join(lines[i : i + 3]) for i in range(0, 240, 3)]
-    rows = [{"id": str(i), "text": "\n\n".join(paragraphs[i : i + 8])} for i in range(0, 80, 8)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "texts" / "calibration.jsonl").write_text(text)
+    write_calibration(folder, ("\n\n".join(paragraphs[i : i + 8]) for i in range(0, 80, 8)))
     return folder
 
 

@@ -26,6 +26,11 @@ from drawplate.checkpoint.tensors import QuantizedTensor
 
 VOCABULARY = 512
 THREADS = 2
+# Options under which an engine computes with the very weights, activations unrounded.
+EXACT = {
+    "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
+    "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
+}
 _compiled: dict[tuple, tuple[Path, dict]] = {}
 _checkpoints: dict[str, Path] = {}
 

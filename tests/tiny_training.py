@@ -1,14 +1,12 @@
 """What trains in seconds: a tiny Llama, a damaged copy of it, and text it can learn."""
 
-import json
 import shutil
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from drawplate.artifacts.manifest import digest_of, list_files
-from tests.tiny import sentences, write_model
+from tests.tiny import sentences, write_calibration, write_model
 
 TRAINING = {
     "windows": 24,
@@ -47,14 +45,8 @@ def damaged(base, tmp_path_factory):
 @pytest.fixture(scope="session")
 def text_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training") / "data"
-    (folder / "texts").mkdir(parents=True)
-    rows = [json.dumps({"id": str(i), "text": t}) for i, t in enumerate(sentences(150, 3))]
-    (folder / "texts" / "calibration.jsonl").write_text("\n".join(rows) + "\n")
+    write_calibration(folder, sentences(150, 3))
     return folder
-
-
-def digest(folder):
-    return digest_of(list_files(folder))
 
 
 def new_folder(folder):

@@ -10,7 +10,6 @@ weights that read it, and in BERT the residual stream reads that output too.
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +17,15 @@ from torch import Tensor, nn
 from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import Activations, QuantizedTensor
 from drawplate.layerwise.encoder import UNITS, Encoder, check_walk, open_encoder, walk_layer
-from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import Workers, workers
-from drawplate.progress import progress
-from drawplate.quantize.activations import fixed_range, rounded
+from drawplate.quantize.activations import fixed_range
 from drawplate.quantize.allot import Form
 from drawplate.quantize.grid import check_group_size, round_to_nearest
+from drawplate.quantize.layers import is_replaced, layer_entries, quantize_layers
 from drawplate.quantize.losses import Measured
 from drawplate.quantize.options import QuantizeOptions
-from drawplate.quantize.resume import (
-    load_finished,
-    load_measured,
-    save_finished,
-    save_measured,
-)
-from drawplate.quantize.walk import output_error, quantize_unit, split_unit
+from drawplate.quantize.resume import load_measured
+from drawplate.quantize.units import quantize_unit
 
 WINDOWS_AT_ONCE = 8
 
@@ -91,39 +84,20 @@ def _walk(
 ) -> None:
     """Leave every layer's quantized weights in the resume folder."""
     hidden = list(encoder.embed(windows).split(WINDOWS_AT_ONCE))
-    for index in progress(range(encoder.layers), "quantize", unit="layers"):
-        finished = load_finished(folder, f"layer-{index:05d}")
-        layer, done = encoder.layer(index), dict(finished or {})
-        errors: dict[str, dict[str, float]] = {}
-        for unit, inputs in walk_layer(layer, hidden, pool):
-            modules = {name: layer.get_submodule(name) for name in UNITS[unit]}
-            if finished is None:
-                fused, error = _unit(modules, inputs, options, pool)
-                rows = [len(module.weight) for module in modules.values()]
-                done |= zip(modules, split_unit(fused, rows), strict=True)
-                errors[f"{encoder.prefix}{index}.{unit}"] = error
-            for name, module in modules.items():
-                _replace(module, done[name])
-        if finished is None:
-            save_measured(folder, f"layer-{index:05d}", errors)
-            save_finished(folder, f"layer-{index:05d}", done)
 
-
-def _unit(
-    modules: dict[str, Any], inputs: list[Tensor], options: QuantizeOptions, pool: Workers
-) -> tuple[QuantizedTensor, dict[str, float]]:
-    """The quantized weight of linear layers that read one input, and its output's error."""
-    weight = torch.cat([module.weight for module in modules.values()])
-    moment = second_moment(inputs, pool, torch.float32)
-    if options.activations == "none":
-        form = Form(options.bits, options.group_size or weight.shape[1])
-        fused = quantize_unit(weight, moment, form, options, pool)
-    else:
+    def quantize(_: str, weight: Tensor, inputs: list[Tensor], moment: Tensor) -> QuantizedTensor:
+        if options.activations == "none":
+            form = Form(options.bits, options.group_size or weight.shape[1])
+            return quantize_unit(weight, moment, form, options, pool)
         static = options.activations == "static"
-        fused = by_channel(
+        return by_channel(
             weight, fixed_range(inputs, options.percentile) if static else Activations()
         )
-    return fused, {"output_error": output_error(weight, fused, moment, pool)}
+
+    def run(layer: nn.Module) -> Iterator[tuple[str, list[Tensor]]]:
+        return walk_layer(layer, hidden, pool)
+
+    quantize_layers(encoder, UNITS, run, quantize, folder, pool)
 
 
 def by_channel(weight: Tensor, activations: Activations) -> QuantizedTensor:
@@ -140,23 +114,10 @@ def by_channel(weight: Tensor, activations: Activations) -> QuantizedTensor:
     )
 
 
-def _replace(module: nn.Linear, weight: QuantizedTensor) -> None:
-    """Let the walk go on with what a module is after quantization."""
-    module.weight.copy_(weight.dequantize())
-    activations = weight.activations
-    if activations is not None:
-        module.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0], activations),))
-
-
 def _entries(encoder: Encoder, folder: Path) -> Iterator[Entry]:
     """The finished checkpoint's weights in the order of the model."""
-    replaced = {f"{m}.weight" for modules in UNITS.values() for m in modules}
     for full, value in encoder.tensors.items():
-        inside = full.removeprefix(encoder.prefix).partition(".")[2]
-        if full.startswith(encoder.prefix) and inside in replaced:
-            continue
-        is_table = full.startswith(f"{encoder.root}embeddings.") and value.dim() == 2
-        yield full, value.to(torch.float16) if is_table else value
-    for index in range(encoder.layers):
-        for module, weight in (load_finished(folder, f"layer-{index:05d}") or {}).items():
-            yield f"{encoder.prefix}{index}.{module}", weight
+        if not is_replaced(full, encoder.prefix, UNITS):
+            is_table = full.startswith(f"{encoder.root}embeddings.") and value.dim() == 2
+            yield full, value.to(torch.float16) if is_table else value
+    yield from layer_entries(encoder, folder)

@@ -14,8 +14,16 @@ from drawplate.layerwise.resume import part_file, save_part
 Quantized = Mapping[str, QuantizedTensor]
 
 
-def save_finished(folder: Path, part: str, weights: Quantized) -> None:
-    """Store the quantized weights of one part (a layer, the head), whole or not at all."""
+def save_finished(folder: Path, part: str, weights: Quantized, measured: Mapping[str, Any]) -> None:
+    """Store one part (a layer, the head), whole or not at all.
+
+    Args:
+        folder: The resume folder.
+        part: Its name.
+        weights: Quantized weights by module name.
+        measured: What was measured of the part, by unit.
+    """
+    write_json(folder / f"{part}.json", dict(measured))  # the weights say that the part is finished
     tensors = {}
     for name, weight in weights.items():
         tensors[f"{name}.codes"] = weight.codes
@@ -39,13 +47,8 @@ def load_finished(folder: Path, part: str) -> dict[str, QuantizedTensor] | None:
         return {name: _load(stored, name) for name in names}
 
 
-def save_measured(folder: Path, part: str, measured: Mapping[str, Any]) -> None:
-    """Store what was measured of a part. To be called before the part counts as finished."""
-    write_json(folder / f"{part}.json", dict(measured))
-
-
 def load_measured(folder: Path) -> dict[str, Any]:
-    """What was measured of all parts, together."""
+    """What was measured of all finished parts, together."""
     measured: dict[str, Any] = {}
     for path in sorted(folder.glob("*.json")):
         if path.with_suffix(".safetensors").exists():

@@ -7,11 +7,11 @@ layer's weights and the calibration windows' hidden states are in memory at a ti
 import dataclasses
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.stored import Stored
@@ -19,28 +19,24 @@ from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import QuantizedTensor
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.decoder import UNITS, Decoder, check_walk, open_decoder, walk_layer
-from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import Workers, workers
-from drawplate.progress import progress
 from drawplate.quantize.allot import Form, allot_forms, parse_form
-from drawplate.quantize.gptq import inverse_factor, quantize_gptq
 from drawplate.quantize.grid import check_group_size
-from drawplate.quantize.losses import Measured, squared_outputs
-from drawplate.quantize.options import QuantizeOptions
-from drawplate.quantize.resume import (
-    load_finished,
-    load_measured,
-    save_finished,
-    save_measured,
+from drawplate.quantize.layers import (
+    is_replaced,
+    layer_entries,
+    quantize_layers,
+    quantize_measured,
 )
+from drawplate.quantize.losses import Measured
+from drawplate.quantize.options import QuantizeOptions
+from drawplate.quantize.resume import load_finished, load_measured, save_finished
 from drawplate.quantize.rtn import HEAD, head_entry
 from drawplate.quantize.sensitivity import measure_harm
+from drawplate.quantize.units import quantize_unit
 
 WINDOWS_AT_ONCE = 4
 SENSITIVITY_WINDOWS = 4
-BAND_ROWS = 512
-"""Rows quantized together. Fixed, so that results do not depend on the number of threads."""
-QUANTIZED = {module for modules in UNITS.values() for module in modules}
 SHAPE_BYTES = 16  # that a packed weight is stored with
 FORMS_FILE = "forms.json"
 HARM_FILE = "harm.json"
@@ -105,7 +101,7 @@ def _budget(decoder: Decoder, parent: Path, options: QuantizeOptions) -> float:
     weights, other_bytes = decoder.head_weight().numel(), 0.0
     for name, form in forms.items():
         numbers = math.prod(form.shape)
-        if _is_replaced(name, decoder.prefix):
+        if is_replaced(name, decoder.prefix, UNITS):
             weights, other_bytes = weights + numbers, other_bytes + SHAPE_BYTES
         elif name != f"{HEAD}.weight":
             is_table = name.endswith("embed_tokens.weight")
@@ -143,7 +139,7 @@ def _forms_of_units(
 def _walk(
     decoder: Decoder,
     windows: Tensor,
-    forms: Mapping[str, Form],
+    forms: dict[str, Form],
     options: QuantizeOptions,
     folder: Path,
     pool: Workers,
@@ -151,65 +147,18 @@ def _walk(
     """Leave every layer's quantized weights, and the head's, in the resume folder."""
     positions = decoder.positions(windows.shape[1])
     hidden = list(decoder.embed(windows).split(WINDOWS_AT_ONCE))
-    for index in progress(range(decoder.layers), "quantize", unit="layers"):
-        finished = load_finished(folder, f"layer-{index:05d}")
-        layer, done = decoder.layer(index), dict(finished or {})
-        errors: dict[str, dict[str, float]] = {}
-        for unit, inputs in walk_layer(layer, hidden, positions, pool):
-            if finished is None:
-                weight = torch.cat([layer.get_submodule(m).weight for m in UNITS[unit]])
-                hessian = second_moment(inputs, pool, torch.float32)
-                name = f"{decoder.prefix}{index}.{unit}"
-                fused = quantize_unit(weight, hessian, forms[name], options, pool)
-                errors[name] = {"output_error": output_error(weight, fused, hessian, pool)}
-                sizes = [len(layer.get_submodule(m).weight) for m in UNITS[unit]]
-                done |= zip(UNITS[unit], split_unit(fused, sizes), strict=True)
-            for module in UNITS[unit]:
-                layer.get_submodule(module).weight.copy_(done[module].dequantize())
-        if finished is None:
-            save_measured(folder, f"layer-{index:05d}", errors)
-            save_finished(folder, f"layer-{index:05d}", done)
+
+    def quantize(name: str, weight: Tensor, _: list[Tensor], moment: Tensor) -> QuantizedTensor:
+        return quantize_unit(weight, moment, forms[name], options, pool)
+
+    def run(layer: nn.Module) -> Iterator[tuple[str, list[Tensor]]]:
+        return walk_layer(layer, hidden, positions, pool)
+
+    quantize_layers(decoder, UNITS, run, quantize, folder, pool)
     if forms[HEAD].bits < 16 and load_finished(folder, HEAD) is None:
         normed = pool.map(decoder.final_norm(), hidden)
-        hessian = second_moment(normed, pool, torch.float32)
-        weight = decoder.head_weight()
-        head = quantize_unit(weight, hessian, forms[HEAD], options, pool)
-        error = output_error(weight, head, hessian, pool)
-        save_measured(folder, HEAD, {HEAD: {"output_error": error}})
-        save_finished(folder, HEAD, {HEAD: head})
-
-
-def quantize_unit(
-    weight: Tensor, hessian: Tensor, form: Form, options: QuantizeOptions, pool: Workers
-) -> QuantizedTensor:
-    """One unit, in bands of rows side by side."""
-    factor = inverse_factor(hessian, options.shrinkage)
-    bands = pool.map(
-        lambda band: quantize_gptq(band, factor, form.bits, form.group_size, options.symmetric),
-        weight.split(BAND_ROWS),
-    )
-    return QuantizedTensor(
-        codes=torch.cat([band.codes for band in bands]),
-        scales=torch.cat([band.scales for band in bands]),
-        zero_points=torch.cat([band.zero_points for band in bands]),
-        bits=form.bits,
-        group_size=form.group_size,
-    )
-
-
-def output_error(weight: Tensor, fused: QuantizedTensor, hessian: Tensor, pool: Workers) -> float:
-    """Square of what changed in a unit's outputs, as a share of the square of the outputs."""
-
-    def squares(band: tuple[Tensor, QuantizedTensor]) -> tuple[float, float]:
-        before, after = band[0].to(torch.float32), band[1].dequantize()
-        return squared_outputs(before - after, hessian), squared_outputs(before, hessian)
-
-    bands = weight.split(BAND_ROWS)
-    changed, total = zip(
-        *pool.map(squares, zip(bands, split_unit(fused, [len(b) for b in bands]), strict=True)),
-        strict=True,
-    )
-    return sum(changed) / sum(total) if any(total) else 0.0
+        head, measured = quantize_measured(HEAD, decoder.head_weight(), normed, quantize, pool)
+        save_finished(folder, HEAD, {HEAD: head}, {HEAD: measured})
 
 
 def _measured(folder: Path) -> Measured:
@@ -221,35 +170,11 @@ def _measured(folder: Path) -> Measured:
     return measured
 
 
-def split_unit(fused: QuantizedTensor, rows: list[int]) -> Iterator[QuantizedTensor]:
-    """A unit's weight cut back into those of its layers."""
-    parts = zip(
-        fused.codes.split(rows),
-        fused.scales.split(rows),
-        fused.zero_points.split(rows),
-        strict=True,
-    )
-    for codes, scales, zero_points in parts:
-        yield QuantizedTensor(
-            codes, scales, zero_points, fused.bits, fused.group_size, fused.activations
-        )
-
-
 def _entries(decoder: Decoder, options: QuantizeOptions, folder: Path) -> Iterator[Entry]:
     """The finished checkpoint's weights in the order of the model."""
     for full, value in decoder.tensors.items():
-        if _is_replaced(full, decoder.prefix):
-            continue
-        if full != f"{HEAD}.weight":
+        if not is_replaced(full, decoder.prefix, UNITS) and full != f"{HEAD}.weight":
             yield full, value.to(torch.float16) if full.endswith("embed_tokens.weight") else value
-    for index in range(decoder.layers):
-        for module, weight in (load_finished(folder, f"layer-{index:05d}") or {}).items():
-            yield f"{decoder.prefix}{index}.{module}", weight
+    yield from layer_entries(decoder, folder)
     head = load_finished(folder, HEAD)
     yield (HEAD, head[HEAD]) if head else head_entry(decoder.head_weight(), options)
-
-
-def _is_replaced(name: str, prefix: str) -> bool:
-    """Whether a tensor of the parent is a weight that the walk quantizes."""
-    module = name.removeprefix(prefix).partition(".")[2].removesuffix(".weight")
-    return name.startswith(prefix) and name.endswith(".weight") and module in QUANTIZED

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny import write_model
+from tests.tiny import write_calibration, write_model
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from drawplate.artifacts.audit import audit, compare_tokenizer
@@ -171,9 +171,7 @@ def test_another_template_or_special_token_is_named(good, child, parent):
 
 
 def test_a_pruned_model_has_the_declared_sizes(parent, tmp_path):
-    (tmp_path / "data" / "texts").mkdir(parents=True)
-    rows = (json.dumps({"text": f"row {i} of words and words"}) for i in range(400))
-    (tmp_path / "data" / "texts" / "calibration.jsonl").write_text("\n".join(rows))
+    write_calibration(tmp_path / "data", (f"row {i} of words and words" for i in range(400)))
     pruned = tmp_path / "pruned"
     pruned.mkdir()
     prune_checkpoint(parent, tmp_path / "data", pruned, PRUNE, tmp_path / "r", 1)

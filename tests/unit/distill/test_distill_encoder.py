@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import digest
 from tests.tiny_encoders import save_encoder, states
-from tests.tiny_training import TRAINING, digest, new_folder
+from tests.tiny_training import TRAINING, new_folder
 from transformers import AutoModel
 
 from drawplate.distill.encoder import (

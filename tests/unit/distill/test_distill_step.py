@@ -3,8 +3,8 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.tiny import write_model
-from tests.tiny_training import TRAINING, digest, logits, new_folder
+from tests.tiny import digest, write_model
+from tests.tiny_training import TRAINING, logits, new_folder
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from drawplate.artifacts.manifest import read_manifest, write_manifest

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 import torch
-from tests.tiny_training import TRAINING, digest, new_folder
+from tests.tiny import digest
+from tests.tiny_training import TRAINING, new_folder
 from transformers import AutoModelForCausalLM
 
 from drawplate.distill import step

@@ -7,15 +7,12 @@ import json
 import numpy as np
 import onnx
 import pytest
+from tests.tiny_engines import EXACT
 
 from drawplate import engines
 from drawplate.engines.tokenizer import load_tokenizer
 
 ENGINES = ("onnxruntime", "openvino")
-EXACT = {
-    "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
-    "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
-}
 
 
 def prompts(batch: int, tokens: int) -> np.ndarray:

@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.tiny_engines import EXACT
 
 from drawplate import engines
 from drawplate.engines.pooling import mean_pool
 from drawplate.errors import DrawplateError
-
-EXACT = {
-    "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
-    "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
-}
 
 
 def batch() -> tuple[np.ndarray, np.ndarray]:

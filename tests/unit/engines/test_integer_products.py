@@ -1,11 +1,11 @@
 """Encoders whose activations are quantized: the checkpoint's integers, multiplied as integers."""
 
 import collections
-import json
 
 import numpy as np
 import onnx
 import pytest
+from tests.tiny import write_calibration
 from tests.tiny_encoders import save_encoder
 
 from drawplate import engines
@@ -22,11 +22,8 @@ INT8 = {"method": "rtn", "bits": 8, "group_size": None, "symmetric": True, "head
 def made(request, tmp_path_factory):
     """A checkpoint, its engine, and the engine's label."""
     root = tmp_path_factory.mktemp(request.param)
-    texts = root / "data" / "texts"
-    texts.mkdir(parents=True)
     letters = np.random.default_rng(1).integers(97, 123, size=(40, 60)).astype(np.uint8)
-    rows = [json.dumps({"text": bytes(row).decode()}) for row in letters]
-    (texts / "calibration.jsonl").write_text("\n".join(rows) + "\n")
+    write_calibration(root / "data", (bytes(row).decode() for row in letters))
     save_encoder(root / "base")
     for name in ("int8", "engine"):
         (root / name).mkdir()

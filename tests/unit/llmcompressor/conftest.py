@@ -1,12 +1,11 @@
 """Each method run once for all tests, on a tiny random Llama, in the second environment."""
 
 import functools
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny import sentences, write_model
+from tests.tiny import sentences, write_calibration, write_model
 
 from drawplate.artifacts.formats import STORED_BY
 from drawplate.build.lock import versions
@@ -39,9 +38,7 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llmcompressor") / "data"
-    (folder / "texts").mkdir(parents=True)
-    rows = [json.dumps({"id": str(i), "text": t}) for i, t in enumerate(sentences(150, 3))]
-    (folder / "texts" / "calibration.jsonl").write_text("\n".join(rows) + "\n")
+    write_calibration(folder, sentences(150, 3))
     return folder
 
 

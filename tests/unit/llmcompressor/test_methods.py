@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tests.tiny_engines import EXACT
 from tests.unit.llmcompressor.conftest import METHODS, ROOT
 from transformers import AutoModelForCausalLM
 
@@ -31,10 +32,6 @@ LABELS = {
 }
 WEIGHTS, TABLE, NORMS = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128), 384 * 64, 5 * 64
 IDS = torch.arange(20, 60).unsqueeze(0)
-EXACT = {
-    "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
-    "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
-}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,11 +1,9 @@
-"""Tiny random decoders with a tokenizer of bytes, and calibration texts."""
-
-import json
+"""Tiny random decoders with a tokenizer of bytes."""
 
 import pytest
 import torch
+from tests.tiny_bytes import calibration_data, save_byte_tokenizer
 from tests.tiny_encoders import encoder_base, encoder_data
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -17,7 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-__all__ = ["encoder_base", "encoder_data"]
+__all__ = ["calibration_data", "encoder_base", "encoder_data"]
 
 FAMILIES = {
     "llama": (LlamaConfig, LlamaForCausalLM),
@@ -53,12 +51,7 @@ def make_decoder(tmp_path_factory):
             if edit is not None:
                 edit(model.model)
         model.to(dtype).save_pretrained(folder)
-        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        vocabulary = {letter: number for number, letter in enumerate(alphabet)}
-        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.save(str(folder / "tokenizer.json"))
-        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        save_byte_tokenizer(folder)
         return folder
 
     return make
@@ -67,15 +60,3 @@ def make_decoder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_llama(make_decoder):
     return make_decoder()
-
-
-@pytest.fixture(scope="session")
-def calibration_data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "texts").mkdir()
-    generator = torch.Generator().manual_seed(1)
-    letters = torch.randint(97, 97 + 26, (40, 60), generator=generator).tolist()
-    rows = [{"id": str(i), "text": bytes(row).decode()} for i, row in enumerate(letters)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "texts" / "calibration.jsonl").write_text(text)
-    return folder

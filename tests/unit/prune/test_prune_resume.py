@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from tests.tiny import digest
 
-from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.prune import measure, walk
 from drawplate.prune.step import prune_checkpoint
 
@@ -67,10 +67,6 @@ def prune(parent, data, output, **changes):
     output.mkdir(parents=True)
     resume = output.with_name(f".{output.name}.resume")
     return prune_checkpoint(parent, data, output, PRUNE | changes, resume, threads=2)
-
-
-def digest(folder):
-    return digest_of(list_files(folder))
 
 
 @pytest.fixture(scope="module")

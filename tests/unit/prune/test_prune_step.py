@@ -5,10 +5,10 @@ import json
 
 import pytest
 import torch
+from tests.tiny import digest
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from drawplate.artifacts.audit import audit, compare_tokenizer
-from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.files import open_tensors
 from drawplate.errors import DrawplateError
 from drawplate.prune.step import prune_checkpoint
@@ -161,7 +161,7 @@ def test_depth_then_width_equals_width_of_the_shallow_model(tiny_llama, calibrat
     report = prune(tiny_llama, calibration_data, tmp_path / "both", layers=1)
     prune(tiny_llama, calibration_data, tmp_path / "depth", **DEPTH)
     prune(tmp_path / "depth", calibration_data, tmp_path / "width")
-    assert digest_of(list_files(tmp_path / "both")) == digest_of(list_files(tmp_path / "width"))
+    assert digest(tmp_path / "both") == digest(tmp_path / "width")
     assert [entry["layer"] for entry in report["layers"]] == sorted(
         {0, 1, 2, 3} - set(report["layers_removed"])
     )
@@ -213,7 +213,7 @@ def test_dtype_and_companions_are_kept(make_decoder, calibration_data, tmp_path)
 def test_threads_do_not_change_a_bit(tiny_llama, calibration_data, tmp_path):
     for threads in (1, 3):
         prune(tiny_llama, calibration_data, tmp_path / str(threads), threads, layers=1)
-    digests = {digest_of(list_files(tmp_path / str(threads))) for threads in (1, 3)}
+    digests = {digest(tmp_path / str(threads)) for threads in (1, 3)}
     assert len(digests) == 1
 
 

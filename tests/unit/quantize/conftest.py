@@ -1,14 +1,12 @@
-"""A tiny random Llama with a tokenizer of bytes and calibration texts, made once."""
-
-import json
+"""A tiny random Llama with a tokenizer of bytes, made once."""
 
 import pytest
 import torch
+from tests.tiny_bytes import calibration_data, save_byte_tokenizer
 from tests.tiny_encoders import encoder_base, encoder_data
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-__all__ = ["encoder_base", "encoder_data"]
+__all__ = ["calibration_data", "encoder_base", "encoder_data"]
 
 VOCABULARY = 256
 
@@ -29,24 +27,7 @@ def tiny_llama(tmp_path_factory):
         initializer_range=0.2,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: number for number, letter in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def calibration_data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "texts").mkdir()
-    generator = torch.Generator().manual_seed(1)
-    letters = torch.randint(97, 97 + 26, (40, 60), generator=generator).tolist()
-    rows = [{"id": str(i), "text": bytes(row).decode()} for i, row in enumerate(letters)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "texts" / "calibration.jsonl").write_text(text)
+    save_byte_tokenizer(folder)
     return folder
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.tiny import digest
 from tests.tiny_encoders import states, token_ids
 from transformers import BertModel
 
 from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import dequantized_copy, read_float, read_quantized
 from drawplate.checkpoint.tensors import Activations
 from drawplate.errors import DrawplateError
-from drawplate.quantize import encoder as walk
+from drawplate.quantize import layers
 from drawplate.quantize.activations import fixed_range, rounded
 from drawplate.quantize.step import quantize_checkpoint
 
@@ -161,22 +161,22 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_bytes(
     config, encoder_base, encoder_data, tmp_path, monkeypatch
 ):
     quantize(encoder_base, encoder_data, tmp_path / "whole", **config)
-    save, parts = walk.save_finished, []
+    save, parts = layers.save_finished, []
 
-    def killed(folder, part, weights):
+    def killed(folder, part, *found):
         if len(parts) == 2:
             raise KeyboardInterrupt
-        save(folder, part, weights)
+        save(folder, part, *found)
         parts.append(part)
 
-    monkeypatch.setattr(walk, "save_finished", killed)
+    monkeypatch.setattr(layers, "save_finished", killed)
     with pytest.raises(KeyboardInterrupt):
         quantize(encoder_base, encoder_data, tmp_path / "again", **config)
-    monkeypatch.setattr(walk, "save_finished", lambda *a: (save(*a), parts.append(a[1])))
+    monkeypatch.setattr(layers, "save_finished", lambda *a: (save(*a), parts.append(a[1])))
     shutil.rmtree(tmp_path / "again")
     quantize(encoder_base, encoder_data, tmp_path / "again", **config)
     assert parts == ["layer-00000", "layer-00001", "layer-00002"]
-    digests = {digest_of(list_files(tmp_path / n)) for n in ("whole", "again")}
+    digests = {digest(tmp_path / n) for n in ("whole", "again")}
     assert len(digests) == 1
     assert not (tmp_path / ".again.resume").exists()
 

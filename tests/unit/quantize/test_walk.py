@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import digest
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -13,11 +14,10 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import read_float, read_quantized
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
-from drawplate.quantize import walk
+from drawplate.quantize import layers, walk
 from drawplate.quantize.step import quantize_checkpoint
 
 GPTQ = {
@@ -41,10 +41,6 @@ def quantize(parent, data, output, threads=2, **changes):
 def logits(folder, ids=IDS):
     with torch.no_grad():
         return AutoModelForCausalLM.from_pretrained(folder)(ids).logits
-
-
-def digest(folder):
-    return digest_of(list_files(folder))
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +103,18 @@ def test_killed_run_goes_on_and_ends_with_the_same_digest(
 ):
     save, parts = walk.save_finished, []
 
-    def save_or_die(folder, part, weights):
+    def save_or_die(folder, part, *found):
         if part == "layer-00001":
             raise KeyboardInterrupt
-        save(folder, part, weights)
+        save(folder, part, *found)
         parts.append(part)
 
-    monkeypatch.setattr(walk, "save_finished", save_or_die)
+    for module in (layers, walk):  # layers, and the head
+        monkeypatch.setattr(module, "save_finished", save_or_die)
     with pytest.raises(KeyboardInterrupt):
         quantize(tiny_llama, calibration_data, tmp_path / "int4")
-    monkeypatch.setattr(walk, "save_finished", lambda *a: parts.append(a[1]) or save(*a))
+    for module in (layers, walk):
+        monkeypatch.setattr(module, "save_finished", lambda *a: parts.append(a[1]) or save(*a))
     monkeypatch.setattr(walk, "measure_harm", None)  # kept from the first run
     shutil.rmtree(tmp_path / "int4")
     _, measured = quantize(tiny_llama, calibration_data, tmp_path / "int4")

@@ -3,7 +3,8 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny_training import TRAINING, digest, logits, new_folder
+from tests.tiny import digest
+from tests.tiny_training import TRAINING, logits, new_folder
 from transformers import BertConfig, BertModel
 
 from drawplate.errors import DrawplateError

@@ -1,13 +1,12 @@
 """The proxy on a tiny model, and the text it is measured on."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny import sentences, write_model
+from tests.tiny import sentences, write_calibration, write_model
 
 from drawplate.artifacts.manifest import write_manifest
 from drawplate.errors import DrawplateError
@@ -58,10 +57,7 @@ def place(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("proxy")
     write_checkpoint(place / "base", 0)
     write_checkpoint(place / "other", 1)
-    texts = place / "data/texts"
-    texts.mkdir(parents=True)
-    rows = [json.dumps({"text": line}) for line in sentences(200, 3)]
-    (texts / "calibration.jsonl").write_text("\n".join(rows) + "\n")
+    write_calibration(place / "data", sentences(200, 3))
     return place
 
 

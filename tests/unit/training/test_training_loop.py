@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.tiny_training import TRAINING, digest, new_folder
+from tests.tiny import digest
+from tests.tiny_training import TRAINING, new_folder
 
 from drawplate.artifacts.manifest import check_files, read_manifest, write_manifest
 from drawplate.errors import DrawplateError

@@ -6,7 +6,7 @@ from typing import Any
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.engines.label import activations_rounded, label, quantization_method
-from drawplate.engines.onnxruntime import decoder, encoder
+from drawplate.engines.onnxruntime import decoder, encoder, genai
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import (
     CAUSAL_LM,
@@ -76,7 +76,7 @@ def compile(
     write_weights(model, arrays, output)
     if task == CAUSAL_LM:
         decoder.write_graphs(model, output)
-        shutil.copyfile(scratch / "graph" / decoder.GENAI_CONFIG, output / decoder.GENAI_CONFIG)
+        shutil.copyfile(scratch / "graph" / genai.GENAI_CONFIG, output / genai.GENAI_CONFIG)
     else:
         encoder.write_graph(model, output)
     del arrays

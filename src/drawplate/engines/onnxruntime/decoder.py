@@ -4,7 +4,6 @@ import contextlib
 import copy
 import functools
 import io
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drawplate.artifacts.files import read_json
+from drawplate.engines.onnxruntime import genai
 from drawplate.errors import DrawplateError
 
 ARCHITECTURES = (
@@ -24,8 +24,7 @@ ARCHITECTURES = (
 )
 GENERATE_GRAPH = "model.onnx"
 LOGITS_GRAPH = "logits.onnx"
-GENAI_CONFIG = "genai_config.json"
-FILES = (GENERATE_GRAPH, LOGITS_GRAPH, "model.onnx.data", GENAI_CONFIG)
+FILES = (GENERATE_GRAPH, LOGITS_GRAPH, "model.onnx.data", genai.GENAI_CONFIG)
 
 
 def build_graph(
@@ -70,7 +69,7 @@ class AllLogits:
             open_session, folder / LOGITS_GRAPH, threads, session_options
         )
         self._session: Any = None
-        self._decoder = read_json(folder / GENAI_CONFIG)["model"]["decoder"]
+        self._decoder = read_json(folder / genai.GENAI_CONFIG)["model"]["decoder"]
 
     def __call__(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.logits`."""
@@ -100,17 +99,10 @@ class Loaded:
     task = "causal-lm"
 
     def __init__(self, folder: Path, threads: int, session_options: dict[str, str]) -> None:
-        import onnxruntime_genai as genai
-
         self._folder = folder
         self._all_logits = AllLogits(folder, threads, session_options)
-        config = genai.Config(str(folder))
-        options = {"intra_op_num_threads": threads, **session_options}
-        # When to stop is the caller's to say, but GenAI insists on an end token: the rarest one.
-        self._end_id = read_json(folder / GENAI_CONFIG)["model"]["vocab_size"] - 1
-        overlay = {"model": {"eos_token_id": self._end_id, "decoder": {"session_options": options}}}
-        config.overlay(json.dumps(overlay))
-        self._model = genai.Model(config)
+        self._end_id = genai.end_token(folder)
+        self._model = genai.open_model(folder, threads, session_options)
 
     def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `drawplate.engines.protocol.Engine.logits`."""
@@ -137,7 +129,7 @@ class Loaded:
         tokens = token_ids
         while tokens.shape[1] < total and not stopped.all():
             new: list[NDArray[np.int32]] = []
-            generator = self._prefilled(tokens, total)
+            generator = genai.open_generator(self._model, tokens, total)
             ended = False
             while tokens.shape[1] + len(new) < total and not stopped.all() and not ended:
                 generator.generate_next_token()
@@ -150,21 +142,9 @@ class Loaded:
             tokens = np.concatenate([tokens, np.stack(new, axis=1)], axis=1)
         return tokens[:, token_ids.shape[1] :].astype(np.int64)
 
-    def _prefilled(self, tokens: NDArray[np.int64], total_tokens: int) -> Any:
-        """A generator that has read `tokens` and has room for `total_tokens` a row."""
-        import onnxruntime_genai as genai
-
-        params = genai.GeneratorParams(self._model)
-        params.set_search_options(max_length=total_tokens, batch_size=len(tokens), do_sample=False)
-        generator = genai.Generator(self._model, params)
-        generator.append_tokens(tokens.astype(np.int32))
-        return generator
-
     def version(self) -> str:
         """See `drawplate.engines.protocol.Engine.version`."""
-        import onnxruntime_genai as genai
-
-        return f"onnxruntime-genai {genai.__version__}"
+        return genai.version()
 
 
 def open_session(graph: Path, threads: int, session_options: dict[str, str]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from drawplate.artifacts.audit import compare_tokenizer
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.engines import onnxruntime
-from drawplate.engines.onnxruntime import decoder
+from drawplate.engines.onnxruntime import decoder, genai
 from drawplate.engines.protocol import Engine
 from drawplate.engines.speculative.label import pair_label
 from drawplate.engines.task import CAUSAL_LM, checked_options, copy_processing
@@ -42,7 +42,7 @@ def compile(
         (output / role).mkdir()
         own = {name: options[name] for name in onnxruntime.OPTIONS}
         labels[role] = onnxruntime.compile(source, output / role, own, threads)
-    write_json(output / decoder.GENAI_CONFIG, joined_config(output))
+    write_json(output / genai.GENAI_CONFIG, joined_config(output))
     copy_processing(checkpoint, output)
     write_json(output / SETTINGS, {"engine": "speculative", "task": CAUSAL_LM, **options})
     return pair_label(labels[TARGET], labels[DRAFT])
@@ -75,8 +75,8 @@ def joined_config(folder: Path) -> dict[str, Any]:
     The target's graph must give the logits of every position it is shown, the draft's only those
     of the last.
     """
-    config: dict[str, Any] = read_json(folder / TARGET / decoder.GENAI_CONFIG)
-    draft = read_json(folder / DRAFT / decoder.GENAI_CONFIG)["model"]["decoder"]
+    config: dict[str, Any] = read_json(folder / TARGET / genai.GENAI_CONFIG)
+    draft = read_json(folder / DRAFT / genai.GENAI_CONFIG)["model"]["decoder"]
     config["model"]["decoder"]["filename"] = f"{TARGET}/{decoder.LOGITS_GRAPH}"
     config["model"]["draft"] = {**draft, "filename": f"{DRAFT}/{decoder.GENERATE_GRAPH}"}
     return config
@@ -90,7 +90,7 @@ def load(folder: Path, threads: int) -> Engine:
     """
     from drawplate.engines.speculative.engine import SpeculativeEngine
 
-    needed = [Path(decoder.GENAI_CONFIG)]
+    needed = [Path(genai.GENAI_CONFIG)]
     needed += [Path(role, name) for role in (TARGET, DRAFT) for name in decoder.FILES]
     for name in needed:
         if not (folder / name).exists():

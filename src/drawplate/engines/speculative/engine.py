@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import gc
-import json
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drawplate.artifacts.files import read_json
-from drawplate.engines.onnxruntime import decoder
+from drawplate.engines.onnxruntime import decoder, genai
 from drawplate.engines.protocol import Acceptance
 from drawplate.engines.speculative import TARGET
 from drawplate.errors import DrawplateError
@@ -41,10 +39,11 @@ class SpeculativeEngine:
         self._folder, self._threads = folder, threads
         self._draft_tokens: int = settings["draft_tokens"]
         self._session_options: dict[str, str] = settings["session_options"]
-        self._end_id = read_json(folder / decoder.GENAI_CONFIG)["model"]["vocab_size"] - 1
+        self._end_id = genai.end_token(folder)
         self._all_logits = decoder.AllLogits(folder / TARGET, threads, self._session_options)
-        self._pair: Any = self._open_pair()
+        self._pair: Any = None
         self._alone: decoder.Loaded | None = None
+        self._opened_pair()  # a graph that the runtime refuses is found here
 
     def logits(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The target's own, see `drawplate.engines.protocol.Engine.logits`."""
@@ -91,9 +90,7 @@ class SpeculativeEngine:
 
     def version(self) -> str:
         """See `drawplate.engines.protocol.Engine.version`."""
-        import onnxruntime_genai as genai
-
-        return f"onnxruntime-genai {genai.__version__}"
+        return genai.version()
 
     def _tokens(
         self, known: list[int], total: int, counts: collections.Counter[str]
@@ -105,8 +102,9 @@ class SpeculativeEngine:
             total: Tokens that the answer may end with.
             counts: Statistics are added to it when the iteration ends.
         """
-        generator = self._generator(total)
-        generator.append_tokens(np.array(known, dtype=np.int32))
+        generator = genai.open_generator(
+            self._opened_pair(), np.array([known]), total, self._draft_tokens
+        )
         # The first token waits for no proposal. It costs a pass of the target over it alone.
         token = int(np.asarray(generator.get_logits())[0, -1].argmax())
         yield token
@@ -123,30 +121,15 @@ class SpeculativeEngine:
             statistics = generator.get_speculative_stats()
             counts.update({name: statistics[theirs] for name, theirs in COUNTS.items()})
 
-    def _generator(self, total_tokens: int) -> Any:
-        """A generator of the pair with room for `total_tokens`."""
-        import onnxruntime_genai as genai
-
+    def _opened_pair(self) -> Any:
+        """Target and draft in GenAI, for one row."""
         if self._pair is None:
             self._alone = None
             gc.collect()
-            self._pair = self._open_pair()
-        params = genai.GeneratorParams(self._pair)
-        params.set_search_options(max_length=total_tokens, batch_size=1, do_sample=False)
-        params.set_speculative_options(max_draft_tokens=self._draft_tokens)
-        return genai.Generator(self._pair, params)
-
-    def _open_pair(self) -> Any:
-        import onnxruntime_genai as genai
-
-        config = genai.Config(str(self._folder))
-        session = {
-            "session_options": {"intra_op_num_threads": self._threads, **self._session_options}
-        }
-        # When to stop is the caller's to say, but GenAI insists on an end token: the rarest one.
-        model = {"eos_token_id": self._end_id, "decoder": session, "draft": session}
-        config.overlay(json.dumps({"model": model}))
-        return genai.Model(config)
+            self._pair = genai.open_model(
+                self._folder, self._threads, self._session_options, ("decoder", "draft")
+            )
+        return self._pair
 
     def _target_alone(self) -> decoder.Loaded:
         """The target without its draft, for a batch."""

@@ -1,0 +1,138 @@
+"""The nodes of a variant: its engine, what is measured of it, and its gate."""
+
+from pathlib import Path
+from typing import Any
+
+from drawplate.build.plan import Node, Planner
+from drawplate.config.schema import Build
+
+
+def add_engine(
+    planner: Planner,
+    build: Build,
+    variant: dict[str, Any],
+    checkpoints: dict[str, Node],
+    artifacts: Path,
+) -> Node:
+    """Add a variant's engine.
+
+    Args:
+        planner: Where it is added.
+        build: The checked configuration.
+        variant: A row of `variants.variant_rows`.
+        checkpoints: Nodes of all recipes by lineage, see `chains.add_chain`.
+        artifacts: Folder of the model's artifacts.
+    """
+    engine, target, lineage = variant["engine"], variant["target"], variant["lineage"]
+    settings = build.engines[engine]
+    parents = {"parent": checkpoints[lineage]}
+    if settings.draft is not None:
+        parents["draft"] = checkpoints[".".join(["base", *build.recipes[settings.draft].steps])]
+    return planner.add(
+        "compile",
+        f"{lineage}/{engine}-{target}",
+        artifacts / lineage / "engines" / f"{engine}-{target}",
+        {
+            "engine": settings.runtime,
+            "target": target,
+            "task": build.base["task"],
+            "options": settings.options,
+        },
+        parents,
+        hardware={"architecture": target},
+        engine=settings.runtime,
+        packages=tuple(settings.packages),
+    )
+
+
+def add_measurements(
+    planner: Planner,
+    build: Build,
+    variant: dict[str, Any],
+    engines: dict[str, Node],
+    base: Node,
+    data: Node,
+    machine: Node,
+    results: Path,
+) -> None:
+    """Add what verifies, evaluates and benchmarks a variant, and note it as the variant's `nodes`.
+
+    Args:
+        planner: Where they are added.
+        build: The checked configuration.
+        variant: A row of `variants.variant_rows`; changed in place.
+        engines: Every variant's engine by the variant's name.
+        base: The base checkpoint.
+        data: The data.
+        machine: The machine's own speeds.
+        results: Folder of the model's results.
+    """
+    name, engine = variant["name"], engines[variant["name"]]
+    settings = build.engines[variant["engine"]]
+    folder = results / "variants" / name
+    common: dict[str, Any] = {
+        "engine": settings.runtime,
+        "packages": tuple(settings.packages),
+    }
+    task = {"task": build.base["task"]}
+    variant["nodes"] = {"engine": engine}
+    variant["nodes"]["verify"] = verify = planner.add(
+        "verify",
+        name,
+        folder / "verify",
+        {**task, **settings.verify},
+        {"engine": engine, "parent": engine.parents["parent"]},
+        **common,
+    )
+    variant["nodes"]["evaluate"] = planner.add(
+        "evaluate",
+        name,
+        folder / "evaluate",
+        {**task, **build.evaluate},
+        {"engine": engine, "base": base, "data": data, "verify": verify},
+        **common,
+    )
+    against = {"against": engines[variant["parent"]]} if variant["parent"] else {}
+    # How many proposals are accepted depends on the text: a pair is timed on real one.
+    text = {"data": data} if settings.draft is not None else {}
+    variant["nodes"]["benchmark"] = planner.add(
+        "benchmark",
+        name,
+        folder / "benchmark",
+        {**task, **build.benchmark},
+        {"engine": engine, **against, **text, "machine": machine, "verify": verify},
+        **common,
+    )
+
+
+def add_gate(
+    planner: Planner,
+    build: Build,
+    variant: dict[str, Any],
+    engines: dict[str, Node],
+    results: Path,
+) -> None:
+    """Add a variant's gate, once all variants have their measurements.
+
+    Args:
+        planner: Where it is added; holds the measurements that the variant is held against.
+        build: The checked configuration.
+        variant: A row that `add_measurements` has seen; the gate joins its `nodes`.
+        engines: Every variant's engine by the variant's name.
+        results: Folder of the model's results.
+    """
+    nodes = variant["nodes"]
+    parents = {k: nodes[k] for k in ("engine", "verify", "evaluate", "benchmark")}
+    if variant["base"]:
+        parents["base_evaluate"] = next(
+            n for n in planner.nodes if (n.stage, n.name) == ("evaluate", variant["base"])
+        )
+    if variant["parent"]:
+        parents["parent_engine"] = engines[variant["parent"]]
+    nodes["gate"] = planner.add(
+        "gate",
+        variant["name"],
+        results / "variants" / variant["name"] / "gate",
+        {"task": build.base["task"], **build.gate},
+        parents,
+    )
