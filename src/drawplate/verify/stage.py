@@ -83,9 +83,10 @@ def compare_decoders(
         parent_logits = parent.logits(whole)[0]
         length = prompt.shape[1]
         rows.append(compare_logits(parent_logits[:length], engine.logits(prompt)[0]))
-        gaps.append(continuation_gap_nats(parent_logits[length - 1 : -1], new[0]))
-        own = parent.generate(prompt, NEW_TOKENS)
-        differs = np.flatnonzero(own[0] != new[0])
+        after = parent_logits[length - 1 : -1]
+        gaps.append(continuation_gap_nats(after, new[0]))
+        # Up to the first difference this is what the parent would have generated itself.
+        differs = np.flatnonzero(after.argmax(-1) != new[0])
         same.append(int(differs[0]) if len(differs) else NEW_TOKENS)
     positions = np.array([row.positions for row in rows])
 
