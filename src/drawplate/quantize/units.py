@@ -28,7 +28,7 @@ def quantize_unit(
         options: `shrinkage` and `symmetric` are used.
         pool: Where bands are computed.
     """
-    factor = inverse_factor(hessian, options.shrinkage)
+    factor = inverse_factor(hessian, options.shrinkage, pool)
     bands = pool.map(
         lambda band: quantize_gptq(band, factor, form.bits, form.group_size, options.symmetric),
         weight.split(BAND_ROWS),
