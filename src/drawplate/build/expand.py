@@ -7,9 +7,9 @@ from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Plan, Planner
 from drawplate.build.roots import add_base, add_data
 from drawplate.build.searching import add_harvest, add_proxies
+from drawplate.build.stages import stage_of
 from drawplate.build.students import add_distill_parents
 from drawplate.build.variants import variant_rows
-from drawplate.config.library_steps import by_library
 from drawplate.config.schema import Build
 
 # Of a distill step, what the teacher's answers depend on.
@@ -74,11 +74,9 @@ def _add_chain(
         if step["kind"] == "distill":
             parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
             parents |= add_distill_parents(planner, step, checkpoints, artifacts)
-        # Its own stage: a change of one way to quantize leaves what the other made alone.
-        stage = (
-            "quantize_library" if step["kind"] == "quantize" and by_library(step) else step["kind"]
+        checkpoints[lineage] = planner.add(
+            stage_of(step), lineage, artifacts / lineage, config, parents
         )
-        checkpoints[lineage] = planner.add(stage, lineage, artifacts / lineage, config, parents)
 
 
 def _add_teacher(
