@@ -51,3 +51,16 @@ def test_a_student_is_fetched_once_and_trained_in_place_of_the_base() -> None:
     for step in build.of("distill"):
         assert step.parents["parent"] is student
         assert step.parents["teacher"].parents["parent"] is base
+
+
+def test_a_student_is_of_the_bases_task() -> None:
+    place = "recipes.a.steps.kd"
+    student = (
+        "{name: small, source: {kind: hub, repo: a/b, revision: main, license: MIT, "
+        f"sha256: '{'0' * 64}'}}}}"
+    )
+    overrides = [f"+distill@{place}=embeddings", f"{place}.hidden_weight=0.0"]
+    words = {"experiment": "minilm", "overrides": [*overrides, f"+{place}.student={student}"]}
+    build = load_build(words, ROOT)
+    _, student_node = expand(build, ROOT, {"cpu": "none"}, "snakemake").of("base")
+    assert student_node.config["task"] == "encoder"
