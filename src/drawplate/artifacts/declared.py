@@ -14,13 +14,17 @@ from typing import Any, Literal
 from drawplate.artifacts.files import read_json
 from drawplate.artifacts.formats import is_budgeted
 from drawplate.artifacts.loads import sort_tensors
+from drawplate.artifacts.pruned import Sizes, layer_of, pruned_shape, pruned_sizes
 from drawplate.artifacts.stored import Form, Stored
 
 HEAD, HEAD_WEIGHT = "lm_head", "lm_head.weight"
 SCALE_BITS, ZERO_POINT_BITS, SHAPE_BITS = 16, 8, 128
 INTEGER_METHODS = ("gptq", "rtn", "hqq")
 """Methods that only round linear weights to integers, and leave all others as they are."""
-PRUNE_OPTIONS = ("mlp_share", "kv_group_share", "layers", "multiple_of")
+PRUNE_OPTIONS = (
+    *("mlp_share", "kv_group_share", "hidden_share", "layers", "keep_layers", "multiple_of"),
+    *("target_parameters", "target_decode_speedup"),
+)
 PRUNE_IRRELEVANT = (
     *("kind", "score", "refit", "damping", "windows", "window_tokens"),
     *("direction", "bandwidth_gb_per_s", "layer_overhead_ms"),  # of budgets
@@ -87,9 +91,7 @@ def declared(kind: str, config: dict[str, Any], parent: Path) -> Declaration | N
 
 
 def _trained(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration | None:
-    """Distill and recover: other values, nothing else."""
-    if any(value for name, value in config.items() if name.startswith("student")):
-        return None  # the result has the student's shapes, not the parent's
+    """Distill and recover: other values than the parent's, or a student's of its own, nothing else."""
     tied = _tied(parent)
     weights = {
         name: Wanted(
@@ -104,51 +106,65 @@ def _trained(config: dict[str, Any], parent: Path, stored: Stored) -> Declaratio
 
 
 def _pruned(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration | None:
-    """Prune: fewer layers, MLP channels and key/value heads; what was not cut stays as it was."""
+    """Prune: fewer layers and channels of any kind; what was not cut stays as it was."""
     known = (*PRUNE_OPTIONS, *PRUNE_IRRELEVANT)
     if any(value for name, value in config.items() if name not in known):
         return None
-    before = read_json(parent / "config.json")
-    if not before["architectures"][0].endswith("ForCausalLM"):
-        return None
-    heads = before["num_attention_heads"]
-    groups = before.get("num_key_value_heads") or heads
-    head_dim = before.get("head_dim") or before["hidden_size"] // heads
-    layers = before["num_hidden_layers"] - config["layers"]
-    channels = _kept(before["intermediate_size"], config["mlp_share"], config["multiple_of"])
-    kept_groups = _kept(groups, config["kv_group_share"], 1)
-    sizes = {
-        "num_hidden_layers": layers,
-        "intermediate_size": channels,
-        "num_key_value_heads": kept_groups,
-        "num_attention_heads": heads // groups * kept_groups,
-        "hidden_size": before["hidden_size"],
-        "vocab_size": before["vocab_size"],
-    }
-    queries, keys = kept_groups * (heads // groups) * head_dim, kept_groups * head_dim
-    rows = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
-    rows |= {"gate_proj": channels, "up_proj": channels}
-    columns = {"o_proj": queries, "down_proj": channels}
+    before, forms = read_json(parent / "config.json"), stored.forms()
+    is_encoder = not before["architectures"][0].endswith("ForCausalLM")
+    sizes = pruned_sizes(config, before, forms)
+    kept = config.get("keep_layers")
+    # Which layers stay is known if they were named, or if all do.
+    all_stay = sizes.layers == before["num_hidden_layers"]
+    named = kept if isinstance(kept, list) else list(range(sizes.layers)) if all_stay else None
     weights = {}
-    for name, form in stored.forms().items():
-        index = _layer_of(name)
-        if index is not None and index >= layers:
+    for name, form in forms.items():
+        index = layer_of(name)
+        if index is not None and index >= sizes.layers:
             continue
-        module, _, part = name.rpartition(".")
-        last = module.rpartition(".")[2]
-        shape = list(form.shape)
-        if last in rows:
-            shape[0] = rows[last]
-        elif last in columns and part == "weight":
-            shape[1] = columns[last]
-        moved = index is not None and (config["layers"] or config.get("refit") == "dense")
-        untouched = tuple(shape) == form.shape and not moved
+        shape = pruned_shape(name, form.shape, sizes, before)
+        refitted = index is not None and _refitted(name, config, is_encoder, sizes, before)
+        untouched = shape == form.shape and not refitted
+        if index is not None and named is None:
+            untouched = False
         weights[name] = Wanted(
-            shape=tuple(shape),
+            shape=shape,
             dtypes=frozenset({form.dtype}),
             values="same" if untouched else "any",
+            source=_renumbered(name, named) if untouched and index is not None and named else None,
         )
-    return Declaration(weights=weights, config=sizes)
+    entries = {
+        "num_hidden_layers": sizes.layers,
+        "intermediate_size": sizes.channels,
+        "hidden_size": sizes.hidden,
+        "vocab_size": before["vocab_size"],
+    }
+    if not is_encoder:
+        heads = before["num_attention_heads"]
+        groups = before.get("num_key_value_heads") or heads
+        entries["num_key_value_heads"] = sizes.groups
+        entries["num_attention_heads"] = heads // groups * sizes.groups
+    return Declaration(weights=weights, config=entries)
+
+
+def _refitted(
+    name: str,
+    config: dict[str, Any],
+    is_encoder: bool,
+    sizes: Sizes,
+    before: Mapping[str, Any],
+) -> bool:
+    """Whether a weight of a layer may be fitted though its shape stays."""
+    if is_encoder:  # the bias of what reads the channels makes up for those that went
+        return sizes.channels < before["intermediate_size"] and name.endswith("output.dense.bias")
+    return bool(config.get("refit") == "dense")
+
+
+def _renumbered(name: str, kept: list[int]) -> str:
+    """The parent's name of a weight of a layer that has another number since."""
+    parts = name.split(".")
+    place = next(i for i, part in enumerate(parts) if part.isdigit())
+    return ".".join([*parts[:place], str(kept[int(parts[place])]), *parts[place + 1 :]])
 
 
 def _quantized(config: dict[str, Any], parent: Path, stored: Stored) -> Declaration | None:
@@ -269,19 +285,6 @@ def _linear_and_embeddings(parent: Path, stored: Stored) -> tuple[set[str], set[
     # Sentence vectors are means of hidden states: an encoder's pooler is not read.
     linear = {n for n, m in named.items() if isinstance(m, nn.Linear) and "pooler." not in n}
     return linear, {n for n, m in named.items() if isinstance(m, nn.Embedding)}
-
-
-def _kept(total: int, share: float, multiple_of: int) -> int:
-    """What stays if about a share goes: the nearest multiple, at least one."""
-    if share == 0 or total < multiple_of:
-        return total
-    multiples = math.floor(round(total * (1 - share) / multiple_of, 9) + 0.5)
-    return multiple_of * min(max(multiples, 1), total // multiple_of)
-
-
-def _layer_of(name: str) -> int | None:
-    """The layer that a weight's name speaks of."""
-    return next((int(part) for part in name.split(".") if part.isdigit()), None)
 
 
 def _tied(folder: Path) -> bool:

@@ -5,8 +5,8 @@ from typing import Any
 
 from drawplate.build.keys import digest_of_key
 from drawplate.build.plan import Node, Planner
+from drawplate.build.stages import stage_of
 from drawplate.build.students import add_distill_parents
-from drawplate.config.library_steps import by_library
 
 # Of a distill step, what the teacher's answers depend on.
 TEACHER_SETTINGS = ("loss", "windows", "held_out_windows", "window_tokens", "temperature", "top_k")
@@ -38,11 +38,9 @@ def add_chain(
         if step["kind"] == "distill":
             parents["teacher"] = _add_teacher(planner, step, checkpoints, data, artifacts)
             parents |= add_distill_parents(planner, step, checkpoints, artifacts)
-        # Its own stage: a change of one way to quantize leaves what the other made alone.
-        stage = (
-            "quantize_library" if step["kind"] == "quantize" and by_library(step) else step["kind"]
+        checkpoints[lineage] = planner.add(
+            stage_of(step), lineage, artifacts / lineage, config, parents
         )
-        checkpoints[lineage] = planner.add(stage, lineage, artifacts / lineage, config, parents)
 
 
 def _add_teacher(

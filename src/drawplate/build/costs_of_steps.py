@@ -17,6 +17,7 @@ WINDOWS_AT_ONCE = 4  # of a walk through the layers
 MICRO_TOKENS = 1024  # of a training, computed at once
 SENSITIVITY_WINDOWS = 4
 HEAD_ROWS = 8192  # of the vocabulary, computed at once
+READ_BYTES_PER_S = 20e9  # assumed, of weights while a token is written
 GRID_PASSES = 100  # over a weight while the grid of its groups is searched and its columns rounded
 
 
@@ -65,6 +66,20 @@ def _walk_bytes(work: Work) -> float:
     return hidden + inputs + working + 4.0 * sizes.layer_parameters + TOKENIZED_BYTES
 
 
+def _kept_by_prune(work: Work) -> float:
+    """Fitted weights of all finished layers in float32, and where the walk is, twice when renewed."""
+    sizes, result, config = work.model.sizes, work.result.sizes, work.config
+    refit, fitted = config.get("refit", "own"), 0
+    if refit == "dense":
+        fitted = result.attention_parameters + result.mlp_parameters
+    elif refit == "own":
+        fitted += sizes.hidden * result.mlp if result.mlp < sizes.mlp else 0
+        queries = result.heads * result.head_dim
+        fitted += sizes.hidden * queries if result.kv_heads < sizes.kv_heads else 0
+    streams = 2 if refit == "dense" else 1
+    return 4.0 * (result.layers * fitted + 2 * streams * _tokens_of(config) * sizes.hidden)
+
+
 def prune(work: Work) -> Cost:
     """A walk with the second moments of what is cut, and a refit of what is left."""
     sizes, config = work.model.sizes, work.config
@@ -75,12 +90,13 @@ def prune(work: Work) -> Cost:
     if not measured:
         return dataclasses.replace(whole, memory_bytes=memory, seconds=4)
     tokens = _tokens_of(config)
-    walks = 1 + bool(config.get("layers"))
+    walks = 1 + bool(config.get("layers") or config.get("hidden_share"))
     square = float(sizes.widest_input) ** 2
     moments = tokens * 2 * square + 2 * sizes.widest_input**3  # and the refit's factorizations
     return dataclasses.replace(
         whole,
         memory_bytes=memory + _walk_bytes(work) + 4 * 8 * square,
+        scratch_bytes=_kept_by_prune(work),
         flops=walks * 2.0 * sizes.layers * sizes.layer_parameters * tokens + sizes.layers * moments,
         seconds=10,
     )
@@ -167,15 +183,36 @@ def training(work: Work) -> Cost:
     measured = 6 * config.get("held_out_windows", 8) * window
     passes = (4.0 if adapters else 6.0) * tokens + 2.0 * measured
     written = min(work.result.stored_bytes, SHARD_BYTES)
+    judge, judged, writing = _judged(work, tokens)
+    logits *= 2 if judge else 1  # the student's and the teacher's
     return Cost(
         memory_bytes=TORCH_BYTES
         + TOKENIZED_BYTES
+        + judge
         + max(state + activations + 4 * logits, state + written),
         result_bytes=with_companions(work.result),
         # Two kept steps of weights and moments, the older one deleted when the newer is whole.
         scratch_bytes=6 * 4.0 * trained,
-        flops=passes * work.model.matrix_parameters,
+        flops=passes * work.model.matrix_parameters + judged,
         elements=15.0 * (tokens + measured) * sizes.vocabulary,
-        seconds=15,
-        gpu_bytes=state + activations + 4 * logits,
+        seconds=15 + writing,
+        gpu_bytes=judge + state + activations + 4 * logits,
+    )
+
+
+def _judged(work: Work, tokens: int) -> tuple[float, float, float]:
+    """Of windows that a student writes: the teacher's bytes, operations, and seconds of writing."""
+    share, config = float(work.config.get("on_policy_share") or 0), work.config
+    if not share or work.teacher is None:
+        return 0.0, 0.0, 0.0
+    window, at_once = config.get("window_tokens", 256), config.get("batch_windows", 4)
+    matrices = work.teacher.matrix_parameters + work.model.matrix_parameters
+    # The student reads all its weights for each token that the windows of a batch get.
+    written = window - config.get("on_policy_prompt_tokens", 32)
+    steps = share * tokens / window / at_once * written
+    read = 4.0 * work.model.matrix_parameters * steps
+    return (
+        4.0 * work.teacher.sizes.parameters,
+        share * tokens * 2.0 * matrices,
+        read / READ_BYTES_PER_S,
     )

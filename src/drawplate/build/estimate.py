@@ -1,7 +1,7 @@
 """What a build will need, told before it runs: memory, disk and minutes of every job.
 
 Computed from the sizes in the base's config.json, followed through the steps of each recipe (see
-`shapes` and `costs`); where a job of this very config ran before on this machine, memory and time
+`shapes`, `after` and `costs`); where a job of this very config ran before on this machine, memory and time
 are what it took then. Each row says which of the two it is.
 """
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.manifest import MANIFEST
+from drawplate.build.after import after_step
 from drawplate.build.costs import cost
 from drawplate.build.hardware import cores
 from drawplate.build.plan import Node, Plan, json_or_none
-from drawplate.build.shapes import Architecture, Model, after_step, architecture_of, guessed
+from drawplate.build.shapes import Architecture, Model, architecture_of, guessed
 from drawplate.build.work import Cost, Work
 from drawplate.errors import DrawplateError
 
@@ -65,14 +66,7 @@ def known_sizes(
         fetched: Entries of the config.json of a base that is on a hub.
     """
     node = plan.of("base")[0]  # students come after it
-    source = plan.base["source"]
-    given = Path(source.get("path") or "").expanduser() / "config.json"
-    places: list[tuple[Any, str]] = []
-    if node.fresh(root):
-        built = root / node.folder / "config.json"
-        places.append((json_or_none(built), str(node.folder / "config.json")))
-    if source["kind"] == "folder":
-        places.append((json_or_none(root / given) if given.parent.is_dir() else None, str(given)))
+    places = _places(node, plan.base["source"], root)
     places.append((plan.base.get("architecture"), "base.architecture as declared"))
     places.append((fetched, "the hub's config.json"))
     for config, words in places:
@@ -84,9 +78,21 @@ def known_sizes(
     return None, NOT_KNOWN
 
 
+def _places(node: Node, source: dict[str, Any], root: Path) -> list[tuple[Any, str]]:
+    """What the files of a fetched checkpoint say that are here already, and where they stand."""
+    places: list[tuple[Any, str]] = []
+    if node.fresh(root):
+        built = root / node.folder / "config.json"
+        places.append((json_or_none(built), str(node.folder / "config.json")))
+    if source["kind"] == "folder":
+        given = Path(source["path"]).expanduser() / "config.json"
+        places.append((json_or_none(root / given) if given.parent.is_dir() else None, str(given)))
+    return places
+
+
 def needs(plan: Plan, sizes: Architecture | None, root: Path) -> list[Need]:
     """Needs of every job that a build would run, in order."""
-    models = _models(plan, sizes)
+    models = _models(plan, sizes, root)
     return [_need(node, plan, models, root) for node in plan.stale(root)]
 
 
@@ -134,21 +140,33 @@ def refuse_what_cannot_fit(rows: list[Need], memory_bytes: int, free_bytes: int)
         )
 
 
-def _models(plan: Plan, sizes: Architecture | None) -> dict[str, Model]:
+def _models(plan: Plan, sizes: Architecture | None, root: Path) -> dict[str, Model]:
     """Every checkpoint of a plan by its node's digest, followed through the recipes' steps."""
     models: dict[str, Model] = {}
+    base = plan.of("base")[0]  # students come after it
     for node in plan.nodes:  # parents come before children
         if node.stage == "base":
-            source = plan.base["source"]
-            known = sizes or guessed(1)
+            known = (sizes if node is base else _student_sizes(node, sizes, root)) or guessed(1)
             # GGUF is written out in float32, whatever the model was trained in.
-            if any(f.endswith(".gguf") for f in source.get("files") or ()):
+            if any(f.endswith(".gguf") for f in node.config["source"].get("files") or ()):
                 known = dataclasses.replace(known, bytes_per_weight=4)
             models[node.digest] = Model(sizes=known)
         elif "parent" in node.parents and node.parents["parent"].digest in models:
             parent = models[node.parents["parent"].digest]
             models[node.digest] = after_step(parent, node.stage, node.config)
     return models
+
+
+def _student_sizes(node: Node, base: Architecture | None, root: Path) -> Architecture | None:
+    """A student's sizes: of its files if they are here, else guessed from its parameters."""
+    for config, _ in _places(node, node.config["source"], root):
+        sizes = architecture_of(config) if isinstance(config, dict) else None
+        if sizes is not None:
+            return sizes
+    if not node.config.get("parameters"):
+        return None
+    tokens = (base.vocabulary,) if base else ()  # it has the base's tokenizer
+    return guessed(int(node.config["parameters"]), *tokens)
 
 
 def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
@@ -206,7 +224,7 @@ def _work(node: Node, plan: Plan, models: dict[str, Model]) -> Work:
     result = models.get(node.digest, models.get(read, base))
     data = node.parents["data"].config if "data" in node.parents else {}
     texts = [t for t in data.get("texts", {}).values() if t["held_out"] and t["evaluation_bytes"]]
-    against = node.parents.get("against")
+    against, live = node.parents.get("against"), node.parents.get("live_teacher")
     return Work(
         config=node.config,
         model=models.get(read, result),
@@ -216,7 +234,8 @@ def _work(node: Node, plan: Plan, models: dict[str, Model]) -> Work:
         engine=_engine(node),
         texts=len(texts) or 1,
         tasks=len(data.get("tasks", {})),
-        source=plan.base["source"] if node.stage == "base" else {},
+        source=node.config["source"] if node.stage == "base" else {},
+        teacher=models[live.digest] if live else None,
         threads=cores(),
     )
 

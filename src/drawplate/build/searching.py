@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.build.code import fingerprint
+from drawplate.build.environment import lock_of
 from drawplate.build.lock import LOCK, versions
 from drawplate.build.plan import Node, Planner, json_or_none
 from drawplate.build.roots import add_base, add_data
-from drawplate.build.stages import STAGES
+from drawplate.build.stages import STAGES, stage_of
 from drawplate.config.schema import Build, proposals
 
 # What decides only how long a search goes on and who is kept: the study of trials outlives it.
@@ -46,10 +47,16 @@ def search_node(build: Build, root: Path, words: dict[str, Any], invocation: str
         # Of the engines only what they exclude; who has speeds to tell comes after.
         "infeasible": sorted(c.name for c in known if c.problem),
     }
-    stages = ["search", "proxy", "teacher", *sorted({s.kind for s in build.search.steps.values()})]
+    steps = {stage_of(step.model_dump()) for step in build.search.steps.values()}
+    stages = ["search", "proxy", "teacher", *sorted(steps)]
     scripts = [root / "scripts" / f"{STAGES[stage].script}.py" for stage in stages]
     packages = {package for stage in stages for package in STAGES[stage].packages}
     code = {k: v for script in scripts for k, v in fingerprint(script, root / "src").items()}
+    environments = {
+        name: versions(STAGES[stage].environment_packages, root / lock_of(name))
+        for stage in stages
+        if (name := STAGES[stage].environment)
+    }
     return Node(
         stage="search",
         name="search",
@@ -62,6 +69,7 @@ def search_node(build: Build, root: Path, words: dict[str, Any], invocation: str
             "parents": {"base": base.digest, "data": data.digest},
             "code": dict(sorted(code.items())),
             "versions": versions(packages, root / LOCK),
+            **({"environments": environments} if environments else {}),
         },
         context={
             "words": words,

@@ -1,4 +1,4 @@
-"""Sizes of a model from the entries of its config.json, and what a recipe's steps make of them.
+"""Sizes of a model from the entries of its config.json; see `after` for what steps make of them.
 
 Nothing is loaded and no library is asked: a plan has to answer for a model that is not here yet.
 """
@@ -29,7 +29,6 @@ ENCODERS = ("bert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 TIED_BY_DEFAULT = ("bloom", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "opt")
 BIASED_ATTENTION = ("qwen2", "qwen2_moe")  # query, key and value only
 BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-SCALE_BITS, ZERO_POINT_BITS = 16, 8
 GUESSED_LAYERS, GUESSED_VOCABULARY = 32, 64_000
 
 
@@ -165,10 +164,15 @@ def architecture_of(config: dict[str, Any]) -> Architecture | None:
     )
 
 
-def guessed(parameters: int) -> Architecture:
-    """Sizes of a usual decoder of so many parameters, where no more is known than their number."""
+def guessed(parameters: int, vocabulary: int = GUESSED_VOCABULARY) -> Architecture:
+    """Sizes of a usual decoder of so many parameters, where no more is known than their number.
+
+    Args:
+        parameters: Of the whole model.
+        vocabulary: Its tokens, known of a student: they are the base's.
+    """
     # 12 squares of the width a layer, and the embedding once: a quadratic in the width.
-    a, b = 12 * GUESSED_LAYERS, GUESSED_VOCABULARY
+    a, b = 12 * GUESSED_LAYERS, vocabulary
     hidden = max(int((math.sqrt(b * b + 4 * a * parameters) - b) / (2 * a)), 64)
     heads = max(hidden // 64, 1)
     return Architecture(
@@ -178,7 +182,7 @@ def guessed(parameters: int) -> Architecture:
         heads=heads,
         kv_heads=heads,
         head_dim=64,
-        vocabulary=GUESSED_VOCABULARY,
+        vocabulary=vocabulary,
         tied=True,
     )
 
@@ -191,7 +195,8 @@ class Model:
         sizes: Of the model.
         bits: Stored bits of a layer's linear weight, scales and zero points included; None in a
             float checkpoint.
-        head_bits: The same of the output head, which a quantized checkpoint stores apart.
+        head_bits: The same of the output head, which a quantized checkpoint stores apart; 0 where it
+            stays tied to the embedding.
     """
 
     sizes: Architecture
@@ -214,7 +219,8 @@ class Model:
     @property
     def float_bytes(self) -> float:
         """All weights in float32, head and embedding apart where the checkpoint has them so."""
-        untied = 0 if self.bits is None or self.sizes.encoder else self.sizes.head_parameters
+        stored = self.bits is not None and self.head_bits and not self.sizes.encoder
+        untied = self.sizes.head_parameters if stored else 0
         return 4 * (self.sizes.parameters + (untied if self.sizes.tied else 0))
 
     @property
@@ -222,56 +228,3 @@ class Model:
         """Weights that every token is multiplied with."""
         head = 0 if self.sizes.encoder else self.sizes.head_parameters
         return self.sizes.layers * self.sizes.layer_parameters + head
-
-
-def after_step(model: Model, kind: str, config: dict[str, Any]) -> Model:
-    """The checkpoint that a step makes; a kind that is not known here changes no size.
-
-    Args:
-        model: The parent.
-        kind: Of the step.
-        config: The step's settings.
-    """
-    if kind == "prune":
-        return dataclasses.replace(model, sizes=_pruned(model.sizes, config))
-    if kind == "quantize":
-        return _quantized(model, config)
-    if kind == "rotate":
-        return dataclasses.replace(model, sizes=dataclasses.replace(model.sizes, tied=False))
-    return model
-
-
-def _pruned(sizes: Architecture, config: dict[str, Any]) -> Architecture:
-    groups = _kept(sizes.kv_heads, config.get("kv_group_share", 0.0), 1)
-    return dataclasses.replace(
-        sizes,
-        layers=max(sizes.layers - config.get("layers", 0), 1),
-        mlp=_kept(sizes.mlp, config.get("mlp_share", 0.0), config.get("multiple_of", 1)),
-        kv_heads=groups,
-        heads=sizes.heads // sizes.kv_heads * groups,
-    )
-
-
-def _quantized(model: Model, config: dict[str, Any]) -> Model:
-    bits = config.get("bits") or 8
-    shared = 0.0
-    if group_size := config.get("group_size"):
-        symmetric = config.get("symmetric", True)
-        shared = (SCALE_BITS + (0 if symmetric else ZERO_POINT_BITS)) / group_size
-    if budget := config.get("bits_per_weight"):
-        return dataclasses.replace(model, bits=budget, head_bits=budget)
-    if megabytes := config.get("budget_megabytes"):
-        # A budget that is too small is refused by the step, which knows the tensors.
-        weights = model.sizes.layers * model.sizes.layer_parameters + model.sizes.head_parameters
-        left = 8e6 * megabytes - 16.0 * model.sizes.embedding_parameters
-        budget = max(left / weights, 4.0)
-        return dataclasses.replace(model, bits=budget, head_bits=budget)
-    head_bits = config.get("head_bits") or 16
-    head = head_bits + (shared if head_bits < 16 else 0)
-    return dataclasses.replace(model, bits=bits + shared, head_bits=head)
-
-
-def _kept(total: int, share: float, multiple_of: int) -> int:
-    if not share or total < multiple_of:
-        return total
-    return multiple_of * max(round(total * (1 - share) / multiple_of), 1)

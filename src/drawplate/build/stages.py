@@ -5,8 +5,10 @@ them changes no artifact. An engine's own packages come from `conf/engine/<name>
 """
 
 import dataclasses
+from typing import Any
 
 from drawplate.artifacts.manifest import MANIFEST
+from drawplate.config.library_steps import by_library
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,3 +89,9 @@ STAGES = {
     "harvest": Stage("harvest"),
     "report": Stage("report", ("matplotlib", "jinja2")),
 }
+
+
+def stage_of(step: dict[str, Any]) -> str:
+    """The stage of a recipe's step: one way to quantize leaves what the other made alone."""
+    library = step["kind"] == "quantize" and by_library(step)
+    return "quantize_library" if library else str(step["kind"])

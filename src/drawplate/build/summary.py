@@ -83,6 +83,7 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
         {"stage": n.stage, "name": n.name, "path": str(n.folder), "stamp": str(n.stamp)}
         for n in _chain(checkpoint)
     ]
+    row["ancestors"] = [str(n.stamp) for n in _ancestors(nodes["gate"])]
     draft = nodes["engine"].parents.get("draft")
     row["draft"] = draft.name if draft else None
     return row
@@ -92,3 +93,13 @@ def _chain(checkpoint: Node) -> list[Node]:
     """The checkpoints from the base to this one."""
     parent = checkpoint.parents.get("parent")
     return [*(_chain(parent) if parent else []), checkpoint]
+
+
+def _ancestors(node: Node, found: dict[int, Node] | None = None) -> list[Node]:
+    """All that a job depends on, by whatever role, parents before children."""
+    found = {} if found is None else found
+    for parent in node.parents.values():
+        if id(parent) not in found:
+            _ancestors(parent, found)
+            found[id(parent)] = parent
+    return list(found.values())

@@ -62,7 +62,8 @@ class Work:
         engine: Name of the engine, or None.
         texts: Texts that an evaluation reads.
         tasks: Task files that it reads.
-        source: The base's source, of the base stage.
+        source: Where a checkpoint is fetched from, of the base stage.
+        teacher: The checkpoint that runs beside a student and judges what it writes, or None.
         threads: Threads that work at the same time.
     """
 
@@ -75,6 +76,7 @@ class Work:
     texts: int = 2
     tasks: int = 2
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    teacher: Model | None = None
     threads: int = 2
 
 

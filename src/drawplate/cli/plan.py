@@ -26,13 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a job and the sums; 2 if memory or disk do not suffice."""
-    place = root()
+    place, words = root(), chosen(arguments)
+    hardware = words["hardware"]
     try:
-        require(arguments.hardware)
+        require(hardware)
     except DrawplateError as error:
         print(f"this machine cannot: {error}")
         return 2
-    plan = make_plan(chosen(arguments), place)
+    plan = make_plan(words, place)
     if plan.search:
         print(f"{plan_in_words(plan.search)}; before the search, only these are known:")
     sizes, origin = base_sizes(plan, place)
@@ -50,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(_sizes_line(sizes, origin))
     memory, free = usable_memory_bytes(), shutil.disk_usage(place).free
-    print(_sum_line(rows, fresh, memory, free, arguments.hardware))
-    problems = obstacles(rows, memory, free) if arguments.hardware != "slurm" else []
+    print(_sum_line(rows, fresh, memory, free, hardware))
+    problems = obstacles(rows, memory, free) if hardware != "slurm" else []
     for problem in problems:
         print(f"this machine cannot: {problem}")
     return 2 if problems else 0

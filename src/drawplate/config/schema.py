@@ -5,6 +5,7 @@ What comes out is plain data; no Hydra or pydantic type leaves this package but 
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -124,17 +125,22 @@ class Build:
     def pairs(self) -> list[tuple[str, str]]:
         """Recipe and engine of every variant: as listed, or all, but no draft for itself."""
         if self._variants is None:
-            return [
-                (recipe, name)
-                for recipe in self.recipes
-                for name, engine in self.engines.items()
-                if engine.options.get("draft") != recipe
-            ]
+            return _all_pairs(self.recipes, self.engines)
         return [(r, e) for r, _, e in (v.partition("/") for v in self._variants)]
 
     def plain(self) -> dict[str, Any]:
         """Everything, for the record."""
         return dict(self._dump)
+
+
+def _all_pairs(recipes: Iterable[str], engines: dict[str, EngineSettings]) -> list[tuple[str, str]]:
+    """Every recipe on every engine, but no draft for itself."""
+    return [
+        (recipe, name)
+        for recipe in recipes
+        for name, engine in engines.items()
+        if engine.draft != recipe
+    ]
 
 
 def source_packages(source: dict[str, Any]) -> list[str]:
@@ -235,12 +241,11 @@ def _with_proposed(checked: Configuration) -> Configuration:
         raise DrawplateError(str(error)) from None
     pairs = checked.variants
     if pairs is None:
-        pairs = [f"{recipe}/{engine}" for recipe in checked.recipes for engine in checked.engines]
+        pairs = ["/".join(pair) for pair in _all_pairs(checked.recipes, checked.engines)]
     task = checked.base.task
     held = [
         f"{name}/{engine}"
-        for name in named
-        for engine in checked.engines
+        for name, engine in _all_pairs(named, checked.engines)
         if _engine_problem(name, engine, checked.engines, task, known[name].steps) is None
     ]
     return checked.model_copy(

@@ -135,7 +135,7 @@ def paired(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         `perplexity` {`relative_change`, `ci95`, `windows`} or None; `tasks` {name:
         {`difference`, `ci95`, `examples`, and for right-or-wrong tasks `only_base`,
         `only_own`, `p_value`}}; `retention`, the base's perplexity over the variant's (for an
-        encoder the ratio of its first measure), 1.0 if nothing was lost.
+        encoder the ratio of its first measure), 1.0 if nothing was lost, None if the base has none.
 
     Raises:
         DrawplateError: If the two were not evaluated on the same rows.
@@ -151,10 +151,14 @@ def paired(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     if perplexity is not None:
         retention = 1 / (1 + perplexity["relative_change"])
     else:
-        retention = next(
-            (own["tasks"][n]["accuracy"] / base["tasks"][n]["accuracy"] for n in tasks), None
-        )
+        retention = next((_kept(base["tasks"][n], own["tasks"][n]) for n in tasks), None)
     return {"perplexity": perplexity, "tasks": tasks, "retention": retention}
+
+
+def _kept(base: dict[str, Any], own: dict[str, Any]) -> float | None:
+    """The ratio of a measure; None where the base has nothing to keep (constant ranks give 0.0)."""
+    before = float(base["accuracy"])
+    return float(own["accuracy"]) / before if before > 0 else None
 
 
 def _paired_perplexity(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

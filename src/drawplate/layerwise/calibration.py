@@ -23,8 +23,12 @@ def read_windows(texts: Path, tokenizer: Path, windows: int, window_tokens: int)
         taken at equal distances, so that each source of text has its share.
 
     Raises:
-        DrawplateError: If the texts are missing or too short.
+        DrawplateError: If the texts are missing or too short, or the windows are.
     """
+    if window_tokens < 1:
+        raise DrawplateError(
+            f"windows of {window_tokens} tokens hold no text", "raise window_tokens"
+        )
     ids = read_token_ids(texts, tokenizer)
     available = len(ids) // window_tokens
     if available < windows:
@@ -76,9 +80,14 @@ def read_encoder_windows(texts: Path, tokenizer: Path, windows: int, window_toke
         Token ids, int64 [windows, window_tokens].
 
     Raises:
-        DrawplateError: If the texts are missing or too short.
+        DrawplateError: If the texts are missing or too short, or the windows are.
     """
     before, after = special_tokens(tokenizer)
+    if window_tokens <= (special := len(before) + len(after)):
+        raise DrawplateError(
+            f"windows of {window_tokens} tokens hold no text beside {special} special tokens",
+            f"write window_tokens: {special + 1} or more",
+        )
     inner = read_windows(texts, tokenizer, windows, window_tokens - len(before) - len(after))
     sides = (torch.tensor(ids, dtype=torch.int64).expand(windows, -1) for ids in (before, after))
     first, last = sides

@@ -6,7 +6,6 @@ from typing import Any
 from drawplate.artifacts.files import read_json
 
 STAGES = ("checkpoint", "engine", "verify", "evaluate", "benchmark", "gate")
-SHARED = ("data", "base", "machine", "teacher")
 
 
 def read_failures(folder: Path) -> list[dict[str, Any]]:
@@ -39,18 +38,17 @@ def status(
         ):
             cause = f"{record['stage']} of {other['name']} failed: {record['reason']}"
             return "not_run", f"{missing} not reached, since {cause}"
-    lineages = [row["lineage"], f"{row['draft']}."] if row.get("draft") else [row["lineage"]]
-    ancestors = {name[:i] for name in lineages for i, c in enumerate(name) if c == "."}
-    for record in failures:
-        if record["stage"] in SHARED or record["name"] in ancestors:
-            cause = f"{record['stage']} of {record['name']} failed: {record['reason']}"
-            return "not_run", f"{missing} not reached, since {cause}"
+    if record := _of_stamps(row["ancestors"], failures):
+        cause = f"{record['stage']} of {record['name']} failed: {record['reason']}"
+        return "not_run", f"{missing} not reached, since {cause}"
     return "not_run", f"{missing} not reached: the build ended before it"
 
 
 def _failure_of(row: dict[str, Any], failures: list[dict[str, Any]]) -> dict[str, Any] | None:
-    stamps = {Path(stamp).stem: Path(stamp) for stamp in row["stamps"].values()}
-    for record in failures:
-        if record["key"] in stamps and not stamps[record["key"]].exists():
-            return record
-    return None
+    return _of_stamps(list(row["stamps"].values()), failures)
+
+
+def _of_stamps(stamps: list[str], failures: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first failure under the key of a job that is not finished; a stamp is named by its key."""
+    missing = {Path(stamp).stem for stamp in stamps if not Path(stamp).exists()}
+    return next((record for record in failures if record["key"] in missing), None)

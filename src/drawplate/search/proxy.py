@@ -1,4 +1,8 @@
-"""The cheap proxy: how far a checkpoint lies from the base on calibration text that no step used."""
+"""The cheap proxy: how far a checkpoint lies from the base on calibration text that no step used.
+
+That holds for decoders. An encoder's steps take windows between special tokens, at other places, and
+sentences from all of the text: it is judged on text that they may have seen.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.tiny import write_calibration, write_model
+from tests.tiny_encoders import save_encoder
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from drawplate.artifacts.audit import audit, compare_tokenizer
@@ -183,6 +184,66 @@ def test_a_pruned_model_has_the_declared_sizes(parent, tmp_path):
         check(pruned, parent, "prune", PRUNE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "entry", "wrong"),
+    [
+        ({"hidden_share": 0.5, "multiple_of": 8}, "hidden_size", {"hidden_share": 0.25}),
+        (
+            {"hidden_share": 0.5, "kv_group_share": 0.5, "multiple_of": 8},
+            "hidden_size",
+            {"hidden_share": 0.25},
+        ),
+        ({"layers": 1, "keep_layers": [0, 2]}, "", {"keep_layers": [0, 1]}),
+        ({"layers": 1, "keep_layers": "even"}, "num_hidden_layers", {"layers": 0}),
+        ({"target_parameters": 0.9}, "intermediate_size", {"target_parameters": 0.7}),
+        (
+            {"target_parameters": 0.9, "direction": "depth"},
+            "num_hidden_layers",
+            {"direction": "width"},
+        ),
+        (
+            {"target_decode_speedup": 1.1, "layer_overhead_ms": 0.0},
+            "intermediate_size",
+            {"target_decode_speedup": 1.4},
+        ),
+        ({"mlp_share": 0.5, "refit": "own", "score": "activation"}, "", {"kv_group_share": 0.5}),
+        ({"mlp_share": 0.5, "refit": "dense", "score": "surgeon"}, "", {"kv_group_share": 0.5}),
+    ],
+)
+def test_every_way_to_prune_declares_its_sizes(changes, entry, wrong, parent, tmp_path):
+    settings = {"mlp_share": 0.0, "kv_group_share": 0.0, "layers": 0, "multiple_of": 8}
+    settings |= {"score": "magnitude", "refit": "none", "windows": 4, "window_tokens": 32}
+    settings |= {"direction": "width", "bandwidth_gb_per_s": 34.8, "layer_overhead_ms": 0.134}
+    (tmp_path / "data" / "texts").mkdir(parents=True)
+    rows = (json.dumps({"text": f"row {i} of words and words"}) for i in range(400))
+    (tmp_path / "data" / "texts" / "calibration.jsonl").write_text("\n".join(rows))
+    pruned = tmp_path / "pruned"
+    pruned.mkdir()
+    settings |= changes
+    prune_checkpoint(parent, tmp_path / "data", pruned, settings, tmp_path / "r", 1)
+    check(pruned, parent, "prune", settings)
+    with pytest.raises(DrawplateError, match=f"config.json has {entry}" if entry else "weight"):
+        check(pruned, parent, "prune", settings | wrong)
+
+
+def test_a_pruned_encoder_is_held_to_its_declaration(tmp_path):
+    encoder, pruned = save_encoder(tmp_path / "encoder"), tmp_path / "pruned"
+    pruned.mkdir()
+    (tmp_path / "data" / "texts").mkdir(parents=True)
+    rows = (json.dumps({"text": f"row {i} of words and words"}) for i in range(400))
+    (tmp_path / "data" / "texts" / "calibration.jsonl").write_text("\n".join(rows))
+    settings = PRUNE | {"kv_group_share": 0.0, "layers": 0, "score": "activation"}
+    prune_checkpoint(encoder, tmp_path / "data", pruned, settings, tmp_path / "r", 1)
+    check(pruned, encoder, "prune", settings)
+    with pytest.raises(
+        DrawplateError, match=r"config.json has intermediate_size 96, declared is 64"
+    ):
+        check(pruned, encoder, "prune", settings | {"mlp_share": 0.5})
+    change(pruned, lambda t: t["encoder.layer.1.attention.output.dense.weight"][0].add_(1))
+    with pytest.raises(DrawplateError, match=r"1.attention.output.dense.weight differs from its"):
+        check(pruned, encoder, "prune", settings)
+
+
 def test_a_trained_model_keeps_names_shapes_and_dtypes(parent, tmp_path):
     trained = shutil.copytree(parent, tmp_path / "trained")
 
@@ -222,6 +283,5 @@ def test_what_declares_nothing_is_audited_without_comparison(good, parent):
     assert declared("shard", {}, parent) is None
     assert declared("quantize", QUANTIZE | {"method": "other"}, parent) is None
     assert declared("prune", PRUNE | {"pattern": "2:4"}, parent) is None
-    assert declared("distill", {"student_layers": 2}, parent) is None
     check(good, parent, "shard", {})
     assert AutoModelForCausalLM.from_pretrained(good).config.num_hidden_layers == 3

@@ -3,13 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from drawplate.build import code, lock
 from drawplate.build.environment import interpreter, lock_of
 from drawplate.build.plan import Node
-from drawplate.build.workflow import make_plan
+from drawplate.build.searching import search_node
+from drawplate.build.workflow import load_build, make_plan
 from drawplate.errors import DrawplateError
 
 ROOT = Path(__file__).parents[3]
@@ -112,3 +114,25 @@ def test_stages_ask_for_packages_that_the_second_lock_pins() -> None:
     from drawplate.build.stages import LLMCOMPRESSOR
 
     assert lock.versions(LLMCOMPRESSOR, ROOT / lock_of("llmcompressor"))["torch"] == "2.13.0"
+
+
+def test_a_searchs_key_holds_what_its_library_steps_depend_on(copy: Path) -> None:
+    def key(*overrides: str) -> dict[str, Any]:
+        code._examine.cache_clear()
+        lock.pins.cache_clear()
+        words = {"experiment": "search", "overrides": list(overrides)}
+        return search_node(load_build(words, copy), copy, words, "snakemake").key
+
+    assert "environments" not in key()
+    library = (
+        "+quantize@search.steps.awq=awq",
+        "search.chain.quantize=[none,int8,int4,mixed4,awq]",
+    )
+    before = key(*library)
+    path = copy / lock_of("llmcompressor")
+    path.write_text(path.read_text().replace("auto-round==0.15.1", "auto-round==0.15.2"))
+    locked = before["environments"]["llmcompressor"]
+    assert key(*library)["environments"]["llmcompressor"] == {**locked, "auto-round": "0.15.2"}
+    worker = copy / "src/drawplate/llmcompressor/worker.py"
+    worker.write_text(worker.read_text().replace('"W8A8"', '"W8A16"'))
+    assert key(*library)["code"] != before["code"]

@@ -10,10 +10,11 @@ from recorded_runs import RECORDED, RECORDED_TINY, RECORDED_TREE, RECORDED_VARIA
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from drawplate.build import workflow
+from drawplate.build.after import after_step
 from drawplate.build.costs import cost
 from drawplate.build.estimate import disk_bytes, known_sizes, needs, obstacles, predictions
 from drawplate.build.hardware import usable_memory_bytes
-from drawplate.build.shapes import Model, after_step, architecture_of, guessed
+from drawplate.build.shapes import Model, architecture_of, guessed
 from drawplate.build.work import Work
 from drawplate.build.workflow import make_plan, open_plan
 from drawplate.cli.main import main

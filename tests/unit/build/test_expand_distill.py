@@ -51,3 +51,27 @@ def test_a_student_is_fetched_once_and_trained_in_place_of_the_base() -> None:
     for step in build.of("distill"):
         assert step.parents["parent"] is student
         assert step.parents["teacher"].parents["parent"] is base
+
+
+def test_a_student_is_of_the_bases_task() -> None:
+    place = "recipes.a.steps.kd"
+    student = (
+        "{name: small, source: {kind: hub, repo: a/b, revision: main, license: MIT, "
+        f"sha256: '{'0' * 64}'}}}}"
+    )
+    overrides = [f"+distill@{place}=embeddings", f"{place}.hidden_weight=0.0"]
+    words = {"experiment": "minilm", "overrides": [*overrides, f"+{place}.student={student}"]}
+    build = load_build(words, ROOT)
+    _, student_node = expand(build, ROOT, {"cpu": "none"}, "snakemake").of("base")
+    assert student_node.config["task"] == "encoder"
+
+
+def test_the_report_is_told_all_that_a_variant_depends_on() -> None:
+    build = plan(
+        *kd("a"), *kd("b", "logits", "top_k=8"), "variants=[float/onnxruntime,a/onnxruntime]"
+    )
+    first, second = build.of("teacher")
+    rows = {row["recipe"]: row for row in build.of("report")[0].context["variants"]}
+    told = rows["a"]["ancestors"]
+    assert str(first.stamp) in told and str(second.stamp) not in told
+    assert all(str(build.of(stage)[0].stamp) in told for stage in ("data", "base", "machine"))

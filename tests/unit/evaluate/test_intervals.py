@@ -138,6 +138,10 @@ def test_paired_encoders_compare_rank_correlations_and_queries():
     assert sts["ci95"][0] < sts["difference"] < sts["ci95"][1] < 0
     assert result["tasks"]["retrieval_mrr_at_10"]["ci95"] == [0.0, 0.0]
     assert result["retention"] < 1
+    # Constant ranks have a correlation of 0.0, of which nothing can be kept.
+    constant = intervals.paired(encoder(np.ones(80)), encoder(close))
+    assert constant["retention"] is None
+    assert constant["tasks"]["sts_spearman"]["difference"] > 0.9
 
 
 def test_matched_interval_is_that_of_agresti_and_min() -> None:

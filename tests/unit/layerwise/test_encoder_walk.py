@@ -4,7 +4,7 @@ from tests.tiny_encoders import save_encoder, states, token_ids
 from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
 
 from drawplate.errors import DrawplateError
-from drawplate.layerwise.calibration import read_encoder_windows
+from drawplate.layerwise.calibration import read_encoder_windows, read_windows
 from drawplate.layerwise.encoder import UNITS, check_walk, open_encoder, walk_layer
 from drawplate.layerwise.workers import workers
 
@@ -73,3 +73,11 @@ def test_other_encoders_are_refused(tmp_path):
         DrawplateError, match=r"a MPNetModel, no encoder of the BERT .*: leave prune"
     ):
         open_encoder(tmp_path)
+
+
+def test_windows_without_room_for_text_are_refused(encoder_base, encoder_data):
+    texts, tokenizer = encoder_data / "texts" / "calibration.jsonl", encoder_base / "tokenizer.json"
+    with pytest.raises(DrawplateError, match=r"beside 2 special tokens: write window_tokens: 3"):
+        read_encoder_windows(texts, tokenizer, 1, 2)
+    with pytest.raises(DrawplateError, match=r"^windows of 0 tokens hold no text: raise window_t"):
+        read_windows(texts, tokenizer, 1, 0)

@@ -143,6 +143,7 @@ def row(root, v, index, base_name):
         "chain": [{"stage": "quantize", "name": lineage, "path": str(checkpoint),
                    "stamp": stamps["checkpoint"]}],
         **{s: str(places[s]) for s in STAGES}, "stamps": stamps,
+        "ancestors": [str(root / f"artifacts/tiny/data/{'1' * 16}.key")],
     }  # fmt: skip
 
 

@@ -101,6 +101,25 @@ def test_a_failed_download_is_told_for_every_variant(build, breaker, tmp_path):
     assert all("data of data failed: wrong digest" in v["reason"] for v in facts["variants"])
 
 
+def test_failures_of_no_ancestor_are_not_the_cause(build, breaker):
+    breaker(build, "int4-onnxruntime-cpu", "checkpoint", failed=False)
+    build["variants"][2]["ancestors"].append("artifacts/tiny/teachers/base-1a/" + "4" * 16 + ".key")
+    failures = Path(build["failures"])
+    failures.mkdir(parents=True)
+
+    def fail(stage, name, key):
+        note = {"stage": stage, "name": name, "key": key * 16, "reason": f"broke under {key}"}
+        (failures / f"{stage}--{name}.json").write_text(json.dumps(note))
+
+    fail("data", "data", "2")  # of settings that are no longer asked for
+    fail("teacher", "base-0c", "3")  # of another recipe, or of a config that has changed
+    reason = by_name(collect(build))["int4"]["reason"]
+    assert reason == "checkpoint not reached: the build ended before it"
+    fail("teacher", "base-1a", "4")
+    reason = by_name(collect(build))["int4"]["reason"]
+    assert "since teacher of base-1a failed: broke under 4" in reason
+
+
 def test_runs_of_another_build_are_not_taken_for_this_ones(build, tmp_path):
     gates = {r["name"]: Path(r["stamps"]["gate"]).stem for r in build["variants"]}
     names = [r["name"] for r in build["variants"]]

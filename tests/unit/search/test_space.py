@@ -83,6 +83,21 @@ def test_proposed_recipes_are_built_on_every_engine_that_can_hold_them() -> None
     ]
 
 
+def test_no_recipe_of_a_search_drafts_for_itself() -> None:
+    # Neither a declared recipe nor a proposed one.
+    for recipe in ("int8", "int4_gs32"):
+        pairs = build(
+            *SMALL,
+            "+recipe@recipes.int8=int8",
+            "+engine@engines.speculative=speculative",
+            f"engines.speculative.options.draft={recipe}",
+            "search.recipes=[width_ms0p25,int4_gs32]",
+        ).pairs()
+        assert ("float", "speculative") in pairs
+        assert (recipe, "onnxruntime") in pairs
+        assert (recipe, "speculative") not in pairs
+
+
 def test_what_no_engine_holds_or_no_step_allows_is_told_with_its_reason() -> None:
     limits = [f"engines.{engine}.holds.group_sizes=[64]" for engine in ("onnxruntime", "openvino")]
     problem = recipes(*SMALL, *limits)["int4_gs32"].problem

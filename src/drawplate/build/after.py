@@ -1,0 +1,119 @@
+"""What a recipe's steps make of a model's sizes: the settings of each, nothing loaded."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from drawplate.build.shapes import Architecture, Model
+
+SCALE_BITS, ZERO_POINT_BITS = 16, 8
+# Of the methods whose settings do not say it: the format does. NVFP4 has an 8-bit scale for 16.
+METHOD_BITS = {"awq": 4, "autoround": 4, "smoothquant-w8a8": 8, "fp8": 8, "nvfp4": 4.5}
+
+
+def after_step(model: Model, kind: str, config: dict[str, Any]) -> Model:
+    """The checkpoint that a step makes; a kind that is not known here changes no size.
+
+    Args:
+        model: The parent.
+        kind: Of the step.
+        config: The step's settings.
+    """
+    if kind == "prune":
+        return dataclasses.replace(model, sizes=_pruned(model.sizes, config))
+    if kind == "quantize":
+        return _quantized(model, config)
+    if kind == "quantize_library":
+        return _quantized_by_library(model, config)
+    if kind == "rotate":
+        return dataclasses.replace(model, sizes=dataclasses.replace(model.sizes, tied=False))
+    return model
+
+
+def _pruned(sizes: Architecture, config: dict[str, Any]) -> Architecture:
+    if config.get("target_parameters") or config.get("target_decode_speedup"):
+        return _within_target(sizes, config)
+    multiple = config.get("multiple_of", 1)
+    groups = _kept(sizes.kv_heads, config.get("kv_group_share", 0.0), 1)
+    heads = sizes.heads // sizes.kv_heads * groups
+    return dataclasses.replace(
+        sizes,
+        # The width of a head stays, and the hidden size is a multiple of their number too.
+        hidden=_kept(sizes.hidden, config.get("hidden_share", 0.0), math.lcm(multiple, heads)),
+        layers=max(sizes.layers - config.get("layers", 0), 1),
+        mlp=_kept(sizes.mlp, config.get("mlp_share", 0.0), multiple),
+        kv_heads=groups,
+        heads=heads,
+    )
+
+
+def _within_target(sizes: Architecture, config: dict[str, Any]) -> Architecture:
+    """The first candidate that meets a target; the last one if none does, which the step refuses."""
+    for candidate in _candidates(sizes, config):
+        if speedup := config.get("target_decode_speedup"):
+            met = _token_ms(sizes, config) >= speedup * _token_ms(candidate, config)
+        else:
+            target = config["target_parameters"]
+            most = target * sizes.parameters if target < 1 else target
+            met = candidate.parameters <= most
+        if met:
+            break
+    return candidate
+
+
+def _candidates(sizes: Architecture, config: dict[str, Any]) -> Iterator[Architecture]:
+    yield sizes
+    if config.get("direction") == "depth":
+        for layers in range(sizes.layers - 1, 1, -1):
+            yield dataclasses.replace(sizes, layers=layers)
+        return
+    step = config.get("multiple_of", 1)
+    for mlp in range((sizes.mlp - 1) // step * step, 0, -step):
+        yield dataclasses.replace(sizes, mlp=mlp)
+
+
+def _token_ms(sizes: Architecture, config: dict[str, Any]) -> float:
+    """Time of one token as the step itself predicts it: weights read, and a time a layer."""
+    looked_up = 0 if sizes.tied else sizes.embedding_parameters
+    read = (sizes.parameters - looked_up) * sizes.bytes_per_weight
+    bandwidth = config.get("bandwidth_gb_per_s", 34.8)
+    return read / (bandwidth * 1e6) + sizes.layers * float(config.get("layer_overhead_ms", 0.134))
+
+
+def _quantized(model: Model, config: dict[str, Any]) -> Model:
+    bits = config.get("bits") or 8
+    shared = _shared_bits(config)
+    if budget := config.get("bits_per_weight"):
+        return dataclasses.replace(model, bits=budget, head_bits=budget)
+    if megabytes := config.get("budget_megabytes"):
+        # A budget that is too small is refused by the step, which knows the tensors.
+        weights = model.sizes.layers * model.sizes.layer_parameters + model.sizes.head_parameters
+        left = 8e6 * megabytes - 16.0 * model.sizes.embedding_parameters
+        budget = max(left / weights, 4.0)
+        return dataclasses.replace(model, bits=budget, head_bits=budget)
+    head_bits = config.get("head_bits") or 16
+    head = head_bits + (shared if head_bits < 16 else 0)
+    return dataclasses.replace(model, bits=bits + shared, head_bits=head)
+
+
+def _quantized_by_library(model: Model, config: dict[str, Any]) -> Model:
+    """Linear layers but the head, which stays in 16 bits, and tied if it was."""
+    bits = METHOD_BITS[config["method"]] + _shared_bits(config)
+    return dataclasses.replace(model, bits=bits, head_bits=0 if model.sizes.tied else 16)
+
+
+def _shared_bits(config: dict[str, Any]) -> float:
+    """Bits of scales and zero points, for each weight of a group."""
+    if not config.get("group_size"):
+        return 0.0
+    zero_point = 0 if config.get("symmetric", True) else ZERO_POINT_BITS
+    return float(SCALE_BITS + zero_point) / float(config["group_size"])
+
+
+def _kept(total: int, share: float, multiple_of: int) -> int:
+    """What stays if about a share goes: the nearest multiple, at least one."""
+    if not share or total < multiple_of:
+        return total
+    multiples = math.floor(round(total * (1 - share) / multiple_of, 9) + 0.5)
+    return multiple_of * min(max(multiples, 1), total // multiple_of)
