@@ -55,7 +55,7 @@ def check_truth(
             f"{name} is not what its {kind} step declares: "
             + "; ".join(problems[:PROBLEMS_SHOWN])
             + (f"; and {more} more" if more > 0 else ""),
-            "the step that wrote it is at fault: nothing was kept",
+            "the step that wrote it is at fault: its result was not kept",
         )
 
 

@@ -15,7 +15,6 @@ The teacher's answers, computed once, for W texts of at most T tokens and D dept
 | `hidden` | float16 [W, T, D, hidden] | RMS-normalized hidden states, if asked for |
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +140,6 @@ def distill_encoder(
         unit=UNIT,
     )
     write_model(parent, output, model)
-    shutil.rmtree(resume_folder, ignore_errors=True)
     return facts
 
 
