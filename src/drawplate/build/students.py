@@ -26,11 +26,13 @@ def add_distill_parents(
     if step["on_policy_share"]:
         nodes["live_teacher"] = checkpoints[step["teacher"]]
     if step["student"]:
-        nodes["parent"] = _add_student(planner, step["student"], artifacts)
+        nodes["parent"] = _add_student(
+            planner, step["student"], checkpoints["base"].config["task"], artifacts
+        )
     return nodes
 
 
-def _add_student(planner: Planner, student: dict[str, Any], artifacts: Path) -> Node:
+def _add_student(planner: Planner, student: dict[str, Any], task: str, artifacts: Path) -> Node:
     """A smaller checkpoint to distill into, fetched as the base is; one node for all its steps."""
     name = f"students/{student['name']}"
     known = [n for n in planner.nodes if (n.stage, n.name) == ("base", name)]
@@ -41,7 +43,7 @@ def _add_student(planner: Planner, student: dict[str, Any], artifacts: Path) -> 
             "base",
             name,
             artifacts / name,
-            {**student, "task": "causal-lm"},
+            {**student, "task": task},
             packages=tuple(source_packages(student["source"])),
         )
     )

@@ -95,5 +95,6 @@ def check_task(folder: Path, task: str, name: str) -> None:
         )
     if task != found:
         raise DrawplateError(
-            f"{name} is {architecture}, not of task {task}", f"set base.task={found}"
+            f"{name} is {architecture}, not of task {task}",
+            f"set base.task={found}, or name a checkpoint for {task}",
         )
