@@ -14,7 +14,7 @@ FORMS = [Form(4, 32), Form(8, 16)]
 
 
 def rounding_error(weight, form):
-    rounded = round_to_nearest(weight, form.bits, form.group_size, False, searched=True)
+    rounded = round_to_nearest(weight, form.bits, form.group_size, False, searched=form.bits < 8)
     return rounded.dequantize() - weight
 
 
