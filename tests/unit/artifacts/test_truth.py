@@ -135,6 +135,16 @@ def test_a_row_that_was_dead_before_is_no_fault(parent, tmp_path):
         check(after, before, "recover", {})
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_row_too_small_for_any_scale_is_no_fault(bits, parent, tmp_path):
+    before, after = shutil.copytree(parent, tmp_path / "before"), tmp_path / "after"
+    change(before, lambda tensors: tensors[f"{Q}.weight"][5].clamp_(-(2.0**-25), 2.0**-25))
+    after.mkdir()
+    config = QUANTIZE | {"bits": bits}
+    quantize_checkpoint(before, before, after, config, tmp_path / "resume", 1)
+    check(after, before, config=config)
+
+
 def test_an_extra_and_a_missing_tensor_are_named(child, parent):
     change(child, lambda tensors: tensors.update(extra=torch.ones(3)))
     with pytest.raises(DrawplateError, match=r"extra is not declared; extra is unexpected"):
