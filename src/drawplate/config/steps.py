@@ -192,6 +192,8 @@ class DistillStep(TrainingStep):
             raise ValueError(
                 "loss: embeddings knows no distribution: temperature and top_k are null"
             )
+        if self.loss == "embeddings" and self.on_policy_share:
+            raise ValueError("an encoder writes no text to judge: write on_policy_share: 0.0")
         return self
 
 

@@ -96,7 +96,7 @@ def distill_encoder(
     options: DistillOptions,
     resume_folder: Path,
 ) -> dict[str, Any]:
-    """Train all weights but the pooler's towards a teacher's sentence vectors.
+    """Train the weights asked for, never the pooler's, towards a teacher's sentence vectors.
 
     Args:
         parent: The student, a float checkpoint of an encoder.
@@ -112,7 +112,7 @@ def distill_encoder(
     Raises:
         DrawplateError: If student, teacher and options do not fit each other, or training fails.
     """
-    model = open_model(parent, "distill", ENCODER)
+    model = open_model(parent, "distill", ENCODER, options.training.trained)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # noise on vectors that are to equal the teacher's
             module.p = 0.0
