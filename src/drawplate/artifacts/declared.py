@@ -241,9 +241,8 @@ def _label_dtypes(weights: Mapping[str, Wanted]) -> frozenset[str]:
 def _most_bits_per_weight(weights: Mapping[str, Wanted], config: dict[str, Any]) -> float:
     """All stored bits at most, scales and zero points included, for each parameter."""
     parameters = float(sum(math.prod(wanted.shape) for wanted in weights.values()))
-    packed = sum(bool(wanted.group_sizes) for wanted in weights.values())
     if config.get("budget_megabytes"):
-        return (8e6 * config["budget_megabytes"] + packed * SHAPE_BITS) / parameters
+        return float(8e6 * config["budget_megabytes"] / parameters)
     total = 0.0
     for wanted in weights.values():
         count = math.prod(wanted.shape)
