@@ -17,7 +17,7 @@ class QuantizeOptions:
         method: `gptq` (calibrated, for Llama-architecture decoders and BERT-architecture encoders),
             `rtn` (round to nearest, data-free, for every model) or `hqq` (data-free, for every
             model).
-        bits: Bits of the linear layers.
+        bits: Bits of the linear layers. Under a budget it has no meaning, nor have the next two.
         head_bits: Bits of the output head; 16 leaves it a float16 matrix.
         group_size: Columns that share a scale; 0 (in the config null) is one scale for each
             output channel.

@@ -13,7 +13,9 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
+from drawplate.artifacts.audit import audit
 from drawplate.artifacts.manifest import digest_of, list_files
+from drawplate.artifacts.truth import check_truth
 from drawplate.checkpoint.quantized import read_float, read_quantized
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
@@ -88,6 +90,15 @@ def test_a_budget_of_bytes_that_cannot_be_kept_is_refused(tiny_llama, calibratio
     changes = {"bits_per_weight": None, "budget_megabytes": 0.08}
     with pytest.raises(DrawplateError, match=r"0.08 leaves .* bits .*: write 0.09 or more"):
         quantize(tiny_llama, calibration_data, tmp_path / "int4", **changes)
+
+
+def test_a_budget_reads_neither_bits_nor_groups(quantized, tiny_llama, calibration_data, tmp_path):
+    nothing = {"bits": None, "head_bits": None, "group_size": None}
+    quantize(tiny_llama, calibration_data, tmp_path / "int4", **nothing)
+    assert digest(tmp_path / "int4") == digest(quantized[0])
+    config = GPTQ | nothing | {"symmetric": False, "budget_megabytes": None}
+    label = audit(tmp_path / "int4")
+    check_truth(tmp_path / "int4", tiny_llama, "quantize", config, label, "base.int4")
 
 
 def test_head_is_untied_and_embedding_kept_in_half(quantized):
