@@ -8,9 +8,11 @@ run finished is kept beside the output, and the same command goes on from there.
 """
 
 import argparse
+import functools
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -174,7 +176,8 @@ def _work(arguments: argparse.Namespace) -> None:
         "window_tokens": arguments.window_tokens,
     }
     resume = arguments.output.with_name(f".{arguments.output.name}.resume")
-    with finished_folder(arguments.output) as scratch:
+    forget = functools.partial(shutil.rmtree, resume)
+    with finished_folder(arguments.output, afterwards=forget) as scratch:
         quantize_checkpoint(
             arguments.folder, arguments.folder, scratch, options, resume, arguments.threads
         )

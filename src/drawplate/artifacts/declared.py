@@ -171,7 +171,7 @@ def _quantized(config: dict[str, Any], parent: Path, stored: Stored) -> Declarat
     """Quantize to integers in groups: linear layers packed, embeddings in float16, the rest kept."""
     if config["method"] not in INTEGER_METHODS or config.get("activations", "none") != "none":
         return None
-    linear, embeddings = _linear_and_embeddings(parent, stored)
+    linear, embeddings, table = _linear_and_embeddings(parent, stored)
     forms_allowed = _forms(config, config["bits"])
     forms = stored.forms()
     weights: dict[str, Wanted] = {}
@@ -186,7 +186,7 @@ def _quantized(config: dict[str, Any], parent: Path, stored: Stored) -> Declarat
         else:
             weights[name] = Wanted(shape=form.shape, dtypes=frozenset({form.dtype}), values="same")
     if HEAD in linear:
-        source = HEAD_WEIGHT if HEAD_WEIGHT in forms else sorted(embeddings)[0] + ".weight"
+        source = HEAD_WEIGHT if HEAD_WEIGHT in forms else f"{table}.weight"
         weights[HEAD_WEIGHT] = _head(forms[source], source, config)
     return Declaration(
         weights=weights,
@@ -257,9 +257,8 @@ def _label_dtypes(weights: Mapping[str, Wanted]) -> frozenset[str]:
 def _most_bits_per_weight(weights: Mapping[str, Wanted], config: dict[str, Any]) -> float:
     """All stored bits at most, scales and zero points included, for each parameter."""
     parameters = float(sum(math.prod(wanted.shape) for wanted in weights.values()))
-    packed = sum(bool(wanted.group_sizes) for wanted in weights.values())
     if config.get("budget_megabytes"):
-        return (8e6 * config["budget_megabytes"] + packed * SHAPE_BITS) / parameters
+        return float(8e6 * config["budget_megabytes"] / parameters)
     total = 0.0
     for wanted in weights.values():
         count = math.prod(wanted.shape)
@@ -276,15 +275,17 @@ def _width(dtype: str) -> int:
     return int("".join(c for c in dtype.split("_")[0] if c.isdigit()) or 8)
 
 
-def _linear_and_embeddings(parent: Path, stored: Stored) -> tuple[set[str], set[str]]:
-    """Names of the parent's linear layers that are read, and of its embeddings."""
+def _linear_and_embeddings(parent: Path, stored: Stored) -> tuple[set[str], set[str], str]:
+    """Names of the parent's linear layers that are read, of its embeddings, and of that of tokens."""
     from torch import nn
 
     model, _ = sort_tensors(parent, stored.shapes(), str(parent))
     named = dict(model.named_modules())
     # Sentence vectors are means of hidden states: an encoder's pooler is not read.
     linear = {n for n, m in named.items() if isinstance(m, nn.Linear) and "pooler." not in n}
-    return linear, {n for n, m in named.items() if isinstance(m, nn.Embedding)}
+    tokens = model.get_input_embeddings()
+    table = next(n for n, m in named.items() if m is tokens)
+    return linear, {n for n, m in named.items() if isinstance(m, nn.Embedding)}, table
 
 
 def _tied(folder: Path) -> bool:

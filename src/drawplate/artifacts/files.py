@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,15 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def finished_folder(folder: Path, keep: tuple[str, ...] = ()) -> Iterator[Path]:
+def finished_folder(
+    folder: Path, keep: tuple[str, ...] = (), afterwards: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """Give a scratch folder that takes the place of `folder` only if the block succeeds.
 
     Args:
         folder: Where the result shall stand.
         keep: Names inside an older `folder` that survive the swap (`engines` of a checkpoint).
+        afterwards: Called once the result stands, before a run that waited for this one goes on.
 
     Yields:
         An empty folder beside `folder`, on the same file system. A left-over of a killed run
@@ -61,6 +64,7 @@ def finished_folder(folder: Path, keep: tuple[str, ...] = ()) -> Iterator[Path]:
                     (folder / name).replace(scratch / name)
             shutil.rmtree(folder, ignore_errors=True)
             scratch.replace(folder)
+            afterwards()
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise DrawplateError(

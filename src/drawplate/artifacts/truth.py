@@ -14,6 +14,8 @@ BAND_ROWS = 1024  # read at once, so that the largest embedding is never whole i
 LEAST_COSINE = 0.5
 """Rounding and training keep a matrix's direction; two unrelated matrices have a cosine near 0."""
 PROBLEMS_SHOWN = 5
+ROUNDS_TO_ZERO = 2.0**-25
+"""Half the smallest scale that float16 holds: a weight of no more is zero on every grid."""
 
 
 def check_truth(
@@ -55,7 +57,7 @@ def check_truth(
             f"{name} is not what its {kind} step declares: "
             + "; ".join(problems[:PROBLEMS_SHOWN])
             + (f"; and {more} more" if more > 0 else ""),
-            "the step that wrote it is at fault: nothing was kept",
+            "the step that wrote it is at fault: its result was not kept",
         )
 
 
@@ -173,18 +175,20 @@ def _dead(before: Stored, after: Stored, model: Any) -> Iterator[str]:
         if name == HEAD_WEIGHT and name not in old_forms:
             table = model.get_input_embeddings()
             source = next(f"{n}.weight" for n, m in model.named_modules() if m is table)
-        known = _zero_rows(before, source, old_forms[source]) if source in old_forms else []
+        known = []
+        if source in old_forms:
+            known = _zero_rows(before, source, old_forms[source], ROUNDS_TO_ZERO)
         if len(dead) > len(known):
             shown = ", ".join(map(str, sorted(set(dead) - set(known) or set(dead))[:3]))
             yield f"{name} has {len(dead)} dead rows ({shown}), its parent's has {len(known)}"
 
 
-def _zero_rows(stored: Stored, name: str, form: Form) -> list[int]:
-    """Indices of the rows of a matrix that hold zeros only."""
+def _zero_rows(stored: Stored, name: str, form: Form, most: float = 0.0) -> list[int]:
+    """Indices of the rows of a matrix that hold zeros only, or nothing larger than `most`."""
     found = []
     for start in range(0, form.shape[0], BAND_ROWS):
         rows = stored.rows(name, start, start + BAND_ROWS)
         if rows is None:
             return []
-        found += [start + int(i) for i in (rows == 0).all(dim=1).nonzero()[:, 0]]
+        found += [start + int(i) for i in (rows.abs() <= most).all(dim=1).nonzero()[:, 0]]
     return found

@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ class StepInputs:
         others: Further folders by role, for example `teacher`.
         output: Empty folder to fill.
         resume: Where a killed run leaves what it finished, for the next one. It belongs to this
-            very key; a step deletes it when it is done.
+            very key; `run_step` deletes it once the result stands, a step leaves it.
         config: The step's settings.
         threads: Threads the work may use.
         environments: Locked versions of the packages of other environments that the key holds, by
@@ -68,8 +70,9 @@ def run_step(
 
     def work() -> None:
         parent = intact_manifest(arguments.parent)
-        resume = arguments.output.with_name(f".{arguments.output.name}.{job.digest[:16]}.resume")
-        with finished_folder(arguments.output, keep=("engines",)) as folder:
+        output = arguments.output
+        resume = output.with_name(f".{output.name}.{job.digest[:16]}.resume")
+        with finished_folder(output, ("engines",), lambda: forget_resumes(output)) as folder:
             facts = change(
                 StepInputs(
                     parent=arguments.parent,
@@ -100,3 +103,15 @@ def run_step(
             )
 
     run(job, work)
+
+
+def forget_resumes(output: Path) -> None:
+    """Delete what runs left to be gone on from, of this key and of others that were given up.
+
+    Args:
+        output: The finished folder that they were to become.
+    """
+    name = re.compile(rf"\.{re.escape(output.name)}\.[0-9a-f]{{16}}\.resume")
+    for path in output.parent.iterdir():
+        if name.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)

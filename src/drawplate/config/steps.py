@@ -26,8 +26,8 @@ class QuantizeStep(Section):
 
     kind: Literal["quantize"]
     method: Literal["gptq", "rtn", "hqq"]
-    bits: Literal[4, 8]
-    head_bits: Literal[4, 8, 16]
+    bits: Literal[4, 8] | None
+    head_bits: Literal[4, 8, 16] | None
     group_size: Annotated[int, Field(ge=16, le=10**9, multiple_of=16)] | None
     symmetric: bool
     bits_per_weight: Annotated[float, Field(gt=0, le=32)] | None = None
@@ -43,7 +43,7 @@ class QuantizeStep(Section):
     @model_validator(mode="after")
     def _rounds_inputs(self) -> "QuantizeStep":
         if self.activations == "none":
-            if self.group_size is None:
+            if self.group_size is None and not is_budgeted(vars(self)):
                 raise ValueError(
                     "group_size: null is for rounded activations; write group_size: 32"
                 )
@@ -76,6 +76,16 @@ class QuantizeStep(Section):
                 f"bits_per_weight {self.bits_per_weight} is less than the smallest candidate "
                 f"takes with its scales: write {least} or more"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_form_or_candidates(self) -> "QuantizeStep":
+        form = ("bits", "head_bits", "group_size")
+        if is_budgeted(vars(self)):
+            # Candidates stand in their place: what nothing reads is to change no key.
+            vars(self).update(dict.fromkeys(form))
+        elif None in (self.bits, self.head_bits):
+            raise ValueError("bits and head_bits are null under a budget only: write 4 or 8")
         return self
 
 
@@ -192,6 +202,8 @@ class DistillStep(TrainingStep):
             raise ValueError(
                 "loss: embeddings knows no distribution: temperature and top_k are null"
             )
+        if self.loss == "embeddings" and self.on_policy_share:
+            raise ValueError("an encoder writes no text to judge: write on_policy_share: 0.0")
         return self
 
 

@@ -15,7 +15,6 @@ The teacher's answers, computed once, for W texts of at most T tokens and D dept
 | `hidden` | float16 [W, T, D, hidden] | RMS-normalized hidden states, if asked for |
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def distill_encoder(
     options: DistillOptions,
     resume_folder: Path,
 ) -> dict[str, Any]:
-    """Train all weights but the pooler's towards a teacher's sentence vectors.
+    """Train the weights asked for, never the pooler's, towards a teacher's sentence vectors.
 
     Args:
         parent: The student, a float checkpoint of an encoder.
@@ -113,7 +112,7 @@ def distill_encoder(
     Raises:
         DrawplateError: If student, teacher and options do not fit each other, or training fails.
     """
-    model = open_model(parent, "distill", ENCODER)
+    model = open_model(parent, "distill", ENCODER, options.training.trained)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # noise on vectors that are to equal the teacher's
             module.p = 0.0
@@ -141,7 +140,6 @@ def distill_encoder(
         unit=UNIT,
     )
     write_model(parent, output, model)
-    shutil.rmtree(resume_folder, ignore_errors=True)
     return facts
 
 

@@ -4,13 +4,13 @@ A sentence encoder is asked for vectors of short questions and of long passages,
 both lengths, each between its special tokens and padded to one length.
 """
 
-import json
 import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from drawplate.data.read import read_texts
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import special_tokens
 
@@ -67,12 +67,7 @@ def pieces(texts: Path) -> list[str]:
     Raises:
         DrawplateError: If the file is missing or no JSONL of texts.
     """
-    try:
-        rows = [json.loads(line)["text"] for line in texts.read_text().splitlines() if line]
-    except FileNotFoundError:
-        raise DrawplateError(f"{texts} does not exist", "build the data stage first") from None
-    except (ValueError, KeyError):
-        raise DrawplateError(f"{texts} is not JSONL with a text in each row") from None
+    rows = read_texts(texts)
     found: list[str] = []
     for paragraph in (p for row in rows for p in re.split(r"\n\s*\n", row)):
         words = " ".join(paragraph.split())

@@ -1,6 +1,5 @@
 """The distill step as a whole: from its config to a finished checkpoint."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,6 @@ def distill_checkpoint(
         resume_folder,
     )
     write_model(parent, output, model)
-    shutil.rmtree(resume_folder, ignore_errors=True)
     return facts
 
 

@@ -1,11 +1,11 @@
 """Calibration windows: equal pieces of text in tokens, spread evenly over all of it."""
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from drawplate.data.read import read_texts
 from drawplate.errors import DrawplateError
 
 
@@ -44,12 +44,7 @@ def read_token_ids(texts: Path, tokenizer: Path) -> Tensor:
     """All tokens of a file of texts, int64 [tokens]; see `read_windows`."""
     from tokenizers import Tokenizer
 
-    try:
-        rows = [json.loads(line)["text"] for line in texts.read_text().splitlines() if line]
-    except FileNotFoundError:
-        raise DrawplateError(f"{texts} does not exist", "build the data stage first") from None
-    except (ValueError, KeyError):
-        raise DrawplateError(f"{texts} is not JSONL with a text in each row") from None
+    rows = read_texts(texts)
     encoder = Tokenizer.from_file(str(tokenizer))
     # Some sentence encoders' files ask to cut and fill every text to one length.
     encoder.no_truncation()

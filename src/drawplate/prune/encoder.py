@@ -21,7 +21,7 @@ from drawplate.layerwise.encoder import Encoder, check_walk, open_encoder, walk_
 from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import Workers, workers
 from drawplate.progress import progress
-from drawplate.prune.compensate import refit, relative_error, widened
+from drawplate.prune.compensate import DAMPING, refit, relative_error, widened
 from drawplate.prune.keep import keep_best, kept_count, layers_to_keep
 from drawplate.prune.options import PruneOptions
 from drawplate.prune.scores import block_influence, channel_importance
@@ -113,7 +113,7 @@ def prune_encoder_checkpoint(
 
 
 def refit_with_bias(
-    moment: Tensor, weight: Tensor, bias: Tensor, kept: Tensor
+    moment: Tensor, weight: Tensor, bias: Tensor, kept: Tensor, damping: float = DAMPING
 ) -> tuple[Tensor, Tensor]:
     """`compensate.refit` with the bias as the weight of one more input that is always 1.
 
@@ -122,12 +122,13 @@ def refit_with_bias(
         weight: [outputs, inputs].
         bias: [outputs].
         kept: Indices of the inputs that are kept, ascending.
+        damping: See `compensate.refit`.
 
     Returns:
         Float64 weight [outputs, kept] and bias [outputs].
     """
     wide = torch.cat([weight, bias.unsqueeze(1)], dim=1)
-    fitted = refit(moment, wide, torch.cat([kept, torch.tensor([weight.shape[1]])]))
+    fitted = refit(moment, wide, torch.cat([kept, torch.tensor([weight.shape[1]])]), damping)
     return fitted[:, :-1], fitted[:, -1]
 
 
@@ -180,30 +181,42 @@ def _cuts(
 ) -> Iterator[EncoderCut]:
     """What is kept of each layer that stays, judged on what the pruned ones before it give."""
     whole = encoder.skeleton.config.intermediate_size
-    if channels == whole or options.score == "magnitude":
+    if channels == whole or (options.score == "magnitude" and options.refit == "none"):
         for index in kept:
-            layer: Any = encoder.layer(index)
-            up, down = layer.intermediate.dense.weight, layer.output.dense.weight
-            yield EncoderCut(channels=keep_best(up.norm(dim=1) * down.norm(dim=0), channels))
+            yield EncoderCut(channels=keep_best(_magnitudes(encoder.layer(index)), channels))
         return
     hidden = list(encoder.embed(windows).split(WINDOWS_AT_ONCE))
     for index in progress(kept, "prune", unit="layers"):
         layer = encoder.layer(index)
         for unit, inputs in walk_layer(layer, hidden, pool):
             if unit == "down":
-                cut = _fitted(layer.output.dense, inputs, channels, pool)
+                cut = _cut(layer, inputs, channels, options, pool)
         yield cut
 
 
-def _fitted(dense: Any, inputs: list[Tensor], channels: int, pool: Workers) -> EncoderCut:
-    """Choose and refit the channels that one linear layer reads; the walk goes on with the result."""
+def _magnitudes(layer: Any) -> Tensor:
+    """Importance of a layer's MLP channels by weights alone [channels]."""
+    up, down = layer.intermediate.dense.weight, layer.output.dense.weight
+    magnitudes: Tensor = up.norm(dim=1) * down.norm(dim=0)
+    return magnitudes
+
+
+def _cut(
+    layer: Any, inputs: list[Tensor], channels: int, options: PruneOptions, pool: Workers
+) -> EncoderCut:
+    """Choose the channels of one layer that stay, and fit them if asked to; the walk goes on so."""
+    dense = layer.output.dense
     ones = [torch.cat([batch, torch.ones(*batch.shape[:-1], 1)], dim=-1) for batch in inputs]
     moment = second_moment(ones, pool)
     weight, bias, count = dense.weight.clone(), dense.bias.clone(), dense.in_features
-    kept = keep_best(channel_importance(moment.diagonal()[:-1], weight), channels)
-    new_weight, new_bias = refit_with_bias(moment, weight, bias, kept)
-    before = torch.cat([weight, bias.unsqueeze(1)], dim=1)
+    importance = channel_importance(moment.diagonal()[:-1], weight)
+    kept = keep_best(_magnitudes(layer) if options.score == "magnitude" else importance, channels)
     sliced = widened(weight[:, kept], kept, count)
+    if options.refit == "none":
+        dense.weight.copy_(sliced)
+        return EncoderCut(channels=kept)
+    new_weight, new_bias = refit_with_bias(moment, weight, bias, kept, options.damping)
+    before = torch.cat([weight, bias.unsqueeze(1)], dim=1)
     dense.weight.copy_(widened(new_weight, kept, count))
     dense.bias.copy_(new_bias)
 

@@ -1,7 +1,6 @@
 """The prune step as a whole: from its config to a finished checkpoint."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def prune_checkpoint(
         output: Empty folder to fill.
         config: Fields of `PruneOptions`, and `kind`.
         resume: Where finished layers wait for the end of the run, or for the next run after a
-            kill. Must belong to these very inputs; deleted at success.
+            kill. Must belong to these very inputs; the caller deletes it.
         threads: Threads the work may use; the result does not depend on it.
 
     Returns:
@@ -80,7 +79,6 @@ def prune_checkpoint(
         write_shards(output, _tensors(decoder, plan, resume, removed))
     copy_companions(parent, output)
     write_json(output / "config.json", shrunk_config(parent_config, shape, plan.kept_layers))
-    shutil.rmtree(resume)
     return {
         "budget": budget,
         "layers_removed": [i for i in range(decoder.layers) if i not in plan.kept_layers],

@@ -7,7 +7,6 @@ SmoothQuant (Xiao et al. 2023) has no place here: it moves outliers of a norm's 
 weights that read it, and in BERT the residual stream reads that output too.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,9 +62,7 @@ def quantize_encoder_checkpoint(
         check_walk(encoder, windows, pool)
         _walk(encoder, windows, options, resume_folder, pool)
         write_quantized(parent, output, _entries(encoder, resume_folder))
-    measured = load_measured(resume_folder)
-    shutil.rmtree(resume_folder)
-    return _forms(encoder, options), measured
+    return _forms(encoder, options), load_measured(resume_folder)
 
 
 def _forms(encoder: Encoder, options: QuantizeOptions) -> dict[str, str]:

@@ -9,9 +9,18 @@ import torch
 from torch import Tensor
 
 from drawplate.artifacts.stored import Form, Stored
-from drawplate.layerwise.decoder import UNITS
+from drawplate.layerwise import encoder
+from drawplate.layerwise.decoder import UNITS, open_skeleton
+from drawplate.quantize.rtn import token_table
 
 BAND_ROWS = 1024  # read at once
+PARTS = {
+    module: unit
+    for units in (UNITS, encoder.UNITS)
+    for unit, modules in units.items()
+    for module in modules
+}
+PLACES = {unit: place for units in (UNITS, encoder.UNITS) for place, unit in enumerate(units)}
 Measured = Mapping[str, Mapping[str, float]]
 """By unit what only the walk can know: `output_error` and, where it was measured, `harm_nats`."""
 
@@ -50,20 +59,19 @@ def layer_losses(parent: Path, child: Path, measured: Measured) -> list[dict[str
                 "output_error": _rounded(measured.get(unit["unit"], {}).get("output_error")),
                 "harm_nats": _rounded(measured.get(unit["unit"], {}).get("harm_nats")),
             }
-            for unit, modules in _units(before, after)
+            for unit, modules in _units(parent, before, after)
         ]
     return sorted(rows, key=_place)
 
 
 def _place(row: Mapping[str, Any]) -> tuple[bool, int, int, str]:
     """Layers in their order, their units in that of the computation, the head last."""
-    units = list(UNITS)
-    unit = units.index(row["part"]) if row["part"] in UNITS else len(units)
-    return row["layer"] is None, row["layer"] or 0, unit, row["part"]
+    place = PLACES.get(row["part"], len(PLACES))
+    return row["layer"] is None, row["layer"] or 0, place, row["part"]
 
 
 def _units(
-    before: Stored, after: Stored
+    parent: Path, before: Stored, after: Stored
 ) -> Iterator[tuple[dict[str, Any], list[tuple[str, str, Form]]]]:
     """The quantized units of a checkpoint, each with names in both folders and forms."""
     sources = before.forms()
@@ -72,7 +80,7 @@ def _units(
         if form.group_size is None:
             continue
         unit = _unit_of(name.removesuffix(".weight"))
-        source = name if name in sources else _table_like(form, sources)
+        source = name if name in sources else f"{token_table(open_skeleton(parent))}.weight"
         entry = {**unit, "bits": int(form.dtype.removeprefix("int")), "weights": 0}
         facts, modules = units.setdefault(unit["unit"], (entry, []))
         facts["weights"] += form.shape[0] * form.shape[1]
@@ -81,18 +89,13 @@ def _units(
 
 
 def _unit_of(module: str) -> dict[str, Any]:
-    """A module's unit: of a decoder the layers that share an input, else the module itself."""
+    """A module's unit: the layers that share an input where a walk knows them, else itself."""
     found = re.fullmatch(r"(.*?\.)(\d+)\.(.+)", module)
     if not found:
         return {"unit": module, "layer": None, "part": module}
     prefix, index, inner = found.groups()
-    part = next((unit for unit, modules in UNITS.items() if inner in modules), inner)
+    part = PARTS.get(inner, inner)
     return {"unit": f"{prefix}{index}.{part}", "layer": int(index), "part": part}
-
-
-def _table_like(form: Form, sources: Mapping[str, Form]) -> str:
-    """The embedding that a head was tied to."""
-    return next(n for n, f in sources.items() if "embed" in n and f.shape == form.shape)
 
 
 def _weight_error(

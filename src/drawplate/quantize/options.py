@@ -17,7 +17,7 @@ class QuantizeOptions:
         method: `gptq` (calibrated, for Llama-architecture decoders and BERT-architecture encoders),
             `rtn` (round to nearest, data-free, for every model) or `hqq` (data-free, for every
             model).
-        bits: Bits of the linear layers.
+        bits: Bits of the linear layers. Under a budget it has no meaning, nor have the next two.
         head_bits: Bits of the output head; 16 leaves it a float16 matrix.
         group_size: Columns that share a scale; 0 (in the config null) is one scale for each
             output channel.
@@ -25,8 +25,8 @@ class QuantizeOptions:
         bits_per_weight: Budget of stored bits a weight, scales and zero points included, over
             all that is quantized; None, and no other budget, gives every unit `bits` and
             `group_size`.
-        budget_megabytes: The same budget as the size of the whole checkpoint, embeddings and norms
-            included, in 10^6 bytes.
+        budget_megabytes: The same budget as the size of all of the checkpoint's tensors, embeddings
+            and norms included, in 10^6 bytes. What stands beside them (headers, tokenizer) is not.
         candidates: Under a budget, what a unit may be stored as, `bits/group_size` each.
         shrinkage: Share by which GPTQ's curvature is pulled towards its diagonal.
         windows: Calibration windows.

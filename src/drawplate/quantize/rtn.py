@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +52,7 @@ def quantize_rtn_checkpoint(parent: Path, output: Path, options: QuantizeOptions
             elif name != HEAD:
                 yield full, value
         if HEAD in linear:
-            tied = skeleton.get_input_embeddings()
-            source = HEAD if f"{HEAD}.weight" in tensors else _name_of(skeleton, tied)
+            source = HEAD if f"{HEAD}.weight" in tensors else token_table(skeleton)
             yield head_entry(tensors[f"{source}.weight"], options)
 
     write_quantized(parent, output, entries())
@@ -72,6 +72,7 @@ def _rounded(weight: Tensor, bits: int, options: QuantizeOptions) -> QuantizedTe
     return round_to_nearest(weight, bits, options.group_size, options.symmetric, searched, hqq)
 
 
-def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    """The dotted name of a submodule."""
-    return next(name for name, module in model.named_modules() if module is wanted)
+def token_table(model: Any) -> str:
+    """The dotted name of the embedding of tokens, which a tied head shares."""
+    table = model.get_input_embeddings()
+    return next(name for name, module in model.named_modules() if module is table)

@@ -6,7 +6,6 @@ layer's weights and the calibration windows' hidden states are in memory at a ti
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def quantize_gptq_checkpoint(
         options: All are used.
         windows: Calibration token ids [windows, tokens].
         resume_folder: Where finished layers wait for the end of the run, or for the next run after
-            a kill. Must belong to these very inputs; deleted at success.
+            a kill. Must belong to these very inputs; the caller deletes it.
         threads: Layers are computed on so many threads; the result does not depend on it.
 
     Returns:
@@ -82,9 +81,7 @@ def quantize_gptq_checkpoint(
         forms = _forms_of_units(decoder, windows, options, resume_folder, pool)
         _walk(decoder, windows, forms, options, resume_folder, pool)
         write_quantized(parent, output, _entries(decoder, options, resume_folder))
-    measured = _measured(resume_folder)
-    shutil.rmtree(resume_folder)
-    return {name: str(form) for name, form in forms.items()}, measured
+    return {name: str(form) for name, form in forms.items()}, _measured(resume_folder)
 
 
 def _budget(decoder: Decoder, parent: Path, options: QuantizeOptions) -> float:

@@ -1,6 +1,5 @@
 """The recover step as a whole: from its config to a finished checkpoint."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,6 @@ def recover_checkpoint(
     if options.method == "lora":
         model = model.merge_and_unload()
     write_model(parent, output, model)
-    shutil.rmtree(resume_folder, ignore_errors=True)
     return facts
 
 

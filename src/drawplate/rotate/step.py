@@ -86,7 +86,8 @@ def _tensors(
 def _difference(decoder: Decoder, index: int, turned: dict[str, Tensor], rotation: Tensor) -> float:
     """How far a turned layer is from the parent's on random states, relative to their spread."""
     layer, other = decoder.layer(index), decoder.layer(index)
-    other.load_state_dict(turned, assign=True)
+    # Biases that stay as they are may be stored in half precision.
+    other.load_state_dict({name: tensor.float() for name, tensor in turned.items()}, assign=True)
     width = len(rotation)
     states = torch.randn(1, PROBE_TOKENS, width, generator=torch.Generator().manual_seed(index))
     positions = decoder.positions(PROBE_TOKENS)

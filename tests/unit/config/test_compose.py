@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from drawplate.artifacts.formats import is_budgeted
 from drawplate.build.workflow import load_build
 from drawplate.config.compose import options
 from drawplate.errors import DrawplateError
@@ -44,7 +45,18 @@ def test_every_shipped_base_is_pinned_and_licensed(base: str) -> None:
 def test_stage_wide_override_reaches_every_quantize_step() -> None:
     build = load_build({"overrides": '["quantize.group_size=64"]'}, ROOT)
     steps = [s for r in build.recipes.values() for s in r.steps.values()]
-    assert {s["group_size"] for s in steps if s["kind"] == "quantize"} == {64}
+    quantize = [s for s in steps if s["kind"] == "quantize" and not is_budgeted(s)]
+    assert {s["group_size"] for s in quantize} == {64}
+
+
+def test_what_a_budget_does_not_read_is_in_no_key() -> None:
+    def mixed(*overrides: str) -> dict:
+        build = load_build({"experiment": "smollm2", "overrides": [*overrides]}, ROOT)
+        return build.recipes["mixed4"].steps["mixed4"]
+
+    step = mixed()
+    assert step["bits"] is step["head_bits"] is step["group_size"] is None
+    assert mixed("quantize.bits=8", "quantize.group_size=64") == step
 
 
 def test_one_recipes_override_leaves_the_others() -> None:

@@ -55,6 +55,11 @@ def test_the_shipped_experiment_has_every_step():
         ),
         (
             "minilm",
+            "+recipes.w75-kd.steps.kd.on_policy_share=0.5",
+            r"an encoder writes no text to judge: write on_policy_share: 0.0",
+        ),
+        (
+            "minilm",
             "recipes.int8-dynamic.steps.int8-dynamic.bits=4",
             r"activations: dynamic needs 8-bit weights .* group_size: null",
         ),

@@ -164,3 +164,8 @@ def test_what_does_not_fit_is_refused(base, encoder_base, encoder_data, student,
     (tmp_path / "int8" / "config.json").write_text(json.dumps(config))
     with pytest.raises(DrawplateError, match="put the distill step before the quantize step"):
         distill(tmp_path / "int8", encoder_data, teacher[0], tmp_path / "e")
+
+
+def test_training_of_weights_that_it_has_not_is_refused(teacher, student, encoder_data, tmp_path):
+    with pytest.raises(DrawplateError, match=r"has no weights named mlp: write trained: all"):
+        distill(student, encoder_data, teacher[0], tmp_path / "kd", trained="mlp")

@@ -10,7 +10,7 @@ from drawplate.errors import DrawplateError
 from drawplate.prune.encoder import refit_with_bias
 from drawplate.prune.step import prune_checkpoint
 
-CONFIG = {"kind": "prune", "mlp_share": 0.25, "windows": 12, "window_tokens": 40}
+CONFIG = {"kind": "prune", "mlp_share": 0.25, "damping": 0.01, "windows": 12, "window_tokens": 40}
 
 
 def prune(parent, data, output, **changes):
@@ -44,7 +44,7 @@ def test_result_loads_in_plain_transformers_and_is_nearer_than_a_slice(
     encoder_base, encoder_data, tmp_path
 ):
     facts = prune(encoder_base, encoder_data, tmp_path / "small")
-    prune(encoder_base, encoder_data, tmp_path / "magnitude", score="magnitude")
+    prune(encoder_base, encoder_data, tmp_path / "magnitude", score="magnitude", refit="none")
     model = AutoModel.from_pretrained(tmp_path / "small")
     assert model.config.intermediate_size == 96
     assert model.encoder.layer[0].intermediate.dense.bias.shape == (96,)
@@ -63,7 +63,7 @@ def test_result_loads_in_plain_transformers_and_is_nearer_than_a_slice(
 
 
 def test_magnitude_keeps_slices_and_the_bias_behind_them(encoder_base, encoder_data, tmp_path):
-    prune(encoder_base, encoder_data, tmp_path / "small", score="magnitude")
+    prune(encoder_base, encoder_data, tmp_path / "small", score="magnitude", refit="none")
     full, small = (load_file(f / "model.safetensors") for f in (encoder_base, tmp_path / "small"))
     up, down = (f"encoder.layer.1.{n}.dense" for n in ("intermediate", "output"))
     rows = [row.tolist() for row in full[f"{up}.weight"]]
@@ -72,6 +72,29 @@ def test_magnitude_keeps_slices_and_the_bias_behind_them(encoder_base, encoder_d
     assert torch.equal(small[f"{up}.bias"], full[f"{up}.bias"][kept])
     assert torch.equal(small[f"{down}.weight"], full[f"{down}.weight"][:, kept])
     assert torch.equal(small[f"{down}.bias"], full[f"{down}.bias"])
+
+
+def test_without_a_refit_what_stays_is_a_slice(encoder_base, encoder_data, tmp_path):
+    facts = prune(encoder_base, encoder_data, tmp_path / "small", refit="none")
+    full, small = (load_file(f / "model.safetensors") for f in (encoder_base, tmp_path / "small"))
+    up, down = (f"encoder.layer.1.{n}.dense" for n in ("intermediate", "output"))
+    rows = [row.tolist() for row in full[f"{up}.weight"]]
+    kept = [rows.index(row.tolist()) for row in small[f"{up}.weight"]]
+    assert torch.equal(small[f"{down}.weight"], full[f"{down}.weight"][:, kept])
+    assert torch.equal(small[f"{down}.bias"], full[f"{down}.bias"])
+    assert all(layer["relative_error"] == {} for layer in facts["layers"])
+
+
+def test_strong_damping_leaves_nearly_a_slice(encoder_base, encoder_data, tmp_path):
+    changes = {"weak": {"damping": 0.01}, "strong": {"damping": 1e6}, "none": {"refit": "none"}}
+    name = "encoder.layer.0.output.dense.weight"
+    weak, strong, none = (
+        prune(encoder_base, encoder_data, tmp_path / label, score="magnitude", **change)
+        and load_file(tmp_path / label / "model.safetensors")[name]
+        for label, change in changes.items()
+    )
+    torch.testing.assert_close(strong, none, rtol=0, atol=1e-4)
+    assert (weak - none).abs().max() > 0.05
 
 
 def test_the_bias_takes_over_what_constant_channels_gave(encoder_data, tmp_path):
@@ -90,7 +113,9 @@ def test_the_bias_takes_over_what_constant_channels_gave(encoder_data, tmp_path)
     assert not (kept == 0.5).any()
     bias = "encoder.layer.0.output.dense.bias"
     assert (full[bias] - small[bias]).abs().min() > 0.05
-    prune(parent, encoder_data, tmp_path / "sliced", score="magnitude")  # the same channels
+    prune(
+        parent, encoder_data, tmp_path / "sliced", score="magnitude", refit="none"
+    )  # the same channels
     expected = states(parent, token_ids())
     refitted, sliced = (
         (states(tmp_path / n, token_ids()) - expected).square().mean() for n in ("small", "sliced")

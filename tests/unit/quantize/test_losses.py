@@ -66,12 +66,18 @@ def test_weight_error_is_read_back_from_the_two_checkpoints(tiny_llama, tmp_path
     assert rows[-1]["weight_error"] > 0  # against the embedding that it was tied to
 
 
-def test_an_encoder_has_a_row_for_every_linear_layer(tmp_path):
+def test_an_encoder_has_a_row_for_every_unit(tmp_path):
     torch.manual_seed(0)
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = BertConfig(vocab_size=99, intermediate_size=128, max_position_embeddings=64, **sizes)
     BertModel(config).save_pretrained(tmp_path / "encoder")
     rows = losses(tmp_path / "encoder", tmp_path, tmp_path / "int8", RTN | {"bits": 8})
-    assert len(rows) == 12
-    assert {row["part"] for row in rows} >= {"attention.self.query", "output.dense"}
+    assert [row["part"] for row in rows] == ["qkv", "o", "up", "down"] * 2
     assert all(0 < row["weight_error"] < 1e-3 for row in rows)
+
+
+def test_an_encoders_units_have_what_was_measured(encoder_base, encoder_data, tmp_path):
+    config = GPTQ | {"bits_per_weight": None, "window_tokens": 40}
+    rows = losses(encoder_base, encoder_data, tmp_path / "int4", config)
+    assert len(rows) == 3 * 4
+    assert all(0 < row["output_error"] < 0.1 for row in rows)

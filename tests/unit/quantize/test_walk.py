@@ -14,6 +14,8 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
+from drawplate.artifacts.audit import audit
+from drawplate.artifacts.truth import check_truth
 from drawplate.checkpoint.quantized import read_float, read_quantized
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
@@ -86,6 +88,15 @@ def test_a_budget_of_bytes_that_cannot_be_kept_is_refused(tiny_llama, calibratio
         quantize(tiny_llama, calibration_data, tmp_path / "int4", **changes)
 
 
+def test_a_budget_reads_neither_bits_nor_groups(quantized, tiny_llama, calibration_data, tmp_path):
+    nothing = {"bits": None, "head_bits": None, "group_size": None}
+    quantize(tiny_llama, calibration_data, tmp_path / "int4", **nothing)
+    assert digest(tmp_path / "int4") == digest(quantized[0])
+    config = GPTQ | nothing | {"symmetric": False, "budget_megabytes": None}
+    label = audit(tmp_path / "int4")
+    check_truth(tmp_path / "int4", tiny_llama, "quantize", config, label, "base.int4")
+
+
 def test_head_is_untied_and_embedding_kept_in_half(quantized):
     floats = read_float(quantized[0])
     assert floats["model.embed_tokens.weight"].dtype == torch.float16
@@ -121,7 +132,6 @@ def test_killed_run_goes_on_and_ends_with_the_same_digest(
     assert measured == quantized[2]
     assert parts == ["layer-00000", "layer-00001", "lm_head"]
     assert digest(tmp_path / "int4") == digest(quantized[0])
-    assert not (tmp_path / ".int4.resume").exists()
 
 
 def test_gptq_is_nearer_than_rounding_to_nearest(tiny_llama, calibration_data, tmp_path):

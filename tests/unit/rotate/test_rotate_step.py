@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from drawplate.errors import DrawplateError
@@ -41,8 +42,8 @@ def test_computes_the_same_with_other_weights(tiny_llama, tmp_path):
     assert (weights[0] - weights[1]).std() > 0.5 * weights[0].std()
 
 
-def test_biases_and_an_untied_head_are_turned_too(tiny_llama, tmp_path):
-    parent = tmp_path / "qwen"
+def write_qwen(tiny_llama, folder, dtype=torch.float32):
+    """A decoder with biases and an untied head."""
     shape = json.loads((tiny_llama / "config.json").read_text())
     keys = (
         "vocab_size",
@@ -57,9 +58,24 @@ def test_biases_and_an_untied_head_are_turned_too(tiny_llama, tmp_path):
     model = Qwen2ForCausalLM(config)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    model.save_pretrained(parent)
+    model.to(dtype).save_pretrained(folder)
+    return folder
+
+
+def test_biases_and_an_untied_head_are_turned_too(tiny_llama, tmp_path):
+    parent = write_qwen(tiny_llama, tmp_path / "qwen")
     before, after = logits(parent), logits(rotated(parent, tmp_path / "rot")[0])
     torch.testing.assert_close(after, before, rtol=0, atol=1e-3 * float(before.std()))
+
+
+def test_half_precision_with_biases_is_turned_too(tiny_llama, tmp_path):
+    parent = write_qwen(tiny_llama, tmp_path / "qwen", torch.bfloat16)
+    output, facts = rotated(parent, tmp_path / "rot")
+    assert facts["largest_difference"] < 1e-4
+    name = "model.layers.0.self_attn.q_proj.bias"
+    before, after = (load_file(f / "model.safetensors")[name] for f in (parent, output))
+    assert after.dtype == torch.bfloat16
+    assert torch.equal(before, after)
 
 
 def test_what_it_would_break_is_refused(tiny_llama, tmp_path, monkeypatch):
