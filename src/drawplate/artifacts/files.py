@@ -26,12 +26,14 @@ def read_json(path: Path) -> Any:
     """JSON of a file.
 
     Raises:
-        DrawplateError: If the file is missing or not JSON.
+        DrawplateError: If the file is missing, a folder or not JSON.
     """
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DrawplateError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise DrawplateError(f"{path} is a folder, no JSON file") from None
     except ValueError as error:
         raise DrawplateError(f"{path} is not JSON", str(error)) from None
 
@@ -65,8 +67,8 @@ def finished_folder(
             shutil.rmtree(folder, ignore_errors=True)
             scratch.replace(folder)
             afterwards()
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
+        except Exception as error:
+            if _is_out_of_space(error):
                 raise DrawplateError(
                     f"no space left on the disk that holds {folder.parent}",
                     "free space (drawplate plan says how much is needed) and run again",
@@ -74,6 +76,15 @@ def finished_folder(
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_out_of_space(error: Exception) -> bool:
+    """Whether the disk, a quota or a limit on files was full."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError):
+        return error.errno in numbers
+    # safetensors raises a type of its own, which has the number in its words only.
+    return any(f"(os error {number})" in str(error) for number in numbers)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
+
+from drawplate.progress import say
 
 
 def save_part(folder: Path, part: str, tensors: Mapping[str, Tensor]) -> None:
@@ -16,13 +19,22 @@ def save_part(folder: Path, part: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_part(folder: Path, part: str) -> dict[str, Tensor] | None:
-    """The tensors of a part in memory of their own, or None if it was not finished."""
+    """The tensors of a part in memory of their own, or None if it was not finished.
+
+    A part that cannot be read, after a power cut or a failing disk, is deleted and made again.
+    """
     path = part_file(folder, part)
     if not path.exists():
         return None
+    try:
+        tensors = load(path.read_bytes())
+    except SafetensorError as error:
+        say(f"warning: {path} is damaged ({error}) and is made again")
+        path.unlink()
+        return None
     # Cloned, for a place in memory that is aligned like that of any other tensor: the results of
     # some kernels depend on it in their last bits.
-    return {name: tensor.clone() for name, tensor in load(path.read_bytes()).items()}
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def part_file(folder: Path, part: str) -> Path:

@@ -115,6 +115,6 @@ def _entries(encoder: Encoder, folder: Path) -> Iterator[Entry]:
     """The finished checkpoint's weights in the order of the model."""
     for full, value in encoder.tensors.items():
         if not is_replaced(full, encoder.prefix, UNITS):
-            is_table = full.startswith(f"{encoder.root}embeddings.") and value.dim() == 2
-            yield full, value.to(torch.float16) if is_table else value
+            is_table = full.startswith(f"{encoder.root}embeddings.") and full.endswith(".weight")
+            yield full, value.to(torch.float16) if is_table and value.dim() == 2 else value
     yield from layer_entries(encoder, folder)

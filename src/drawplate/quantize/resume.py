@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from torch import Tensor
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.checkpoint.tensors import Activations, QuantizedTensor
-from drawplate.layerwise.resume import part_file, save_part
+from drawplate.layerwise.resume import load_part, save_part
 
 Quantized = Mapping[str, QuantizedTensor]
 
@@ -39,12 +39,11 @@ def save_finished(folder: Path, part: str, weights: Quantized, measured: Mapping
 
 def load_finished(folder: Path, part: str) -> dict[str, QuantizedTensor] | None:
     """The quantized weights of a part by module name, or None if it was not finished."""
-    if not part_file(folder, part).exists():
+    stored = load_part(folder, part)
+    if stored is None:
         return None
-    with safe_open(part_file(folder, part), framework="pt") as stored:
-        keys = sorted(stored.keys())
-        names = [key.removesuffix(".codes") for key in keys if key.endswith(".codes")]
-        return {name: _load(stored, name) for name in names}
+    names = [key.removesuffix(".codes") for key in sorted(stored) if key.endswith(".codes")]
+    return {name: _load(stored, name) for name in names}
 
 
 def load_measured(folder: Path) -> dict[str, Any]:
@@ -56,16 +55,16 @@ def load_measured(folder: Path) -> dict[str, Any]:
     return measured
 
 
-def _load(stored: safe_open, name: str) -> QuantizedTensor:
-    bits, group_size = stored.get_tensor(f"{name}.format").tolist()
+def _load(stored: Mapping[str, Tensor], name: str) -> QuantizedTensor:
+    bits, group_size = stored[f"{name}.format"].tolist()
     activations = None
-    if f"{name}.activations" in stored.keys():  # noqa: SIM118 - the handle is no mapping
-        scale, zero_point = stored.get_tensor(f"{name}.activations").tolist()
+    if f"{name}.activations" in stored:
+        scale, zero_point = stored[f"{name}.activations"].tolist()
         activations = Activations(scale or None, int(zero_point))
     return QuantizedTensor(
-        codes=stored.get_tensor(f"{name}.codes"),
-        scales=stored.get_tensor(f"{name}.scales"),
-        zero_points=stored.get_tensor(f"{name}.zero_points"),
+        codes=stored[f"{name}.codes"],
+        scales=stored[f"{name}.scales"],
+        zero_points=stored[f"{name}.zero_points"],
         bits=bits,
         group_size=group_size,
         activations=activations,

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from drawplate.artifacts.files import finished_folder, need_free_bytes, write_json
 from drawplate.artifacts.lineage import chain, find
@@ -89,6 +90,14 @@ def test_kept_names_survive_the_swap(tmp_path: Path) -> None:
     with finished_folder(target, keep=("engines",)) as scratch:
         (scratch / "a").write_text("new")
     assert (target / "engines" / "x" / "manifest.json").exists()
+
+
+def test_a_file_too_large_for_the_disk_is_one_line_whoever_wrote_it(tmp_path: Path) -> None:
+    said = "I/O error: No space left on device (os error 28)"
+    with pytest.raises(DrawplateError, match="no space left"), finished_folder(tmp_path / "x"):
+        raise SafetensorError(said)
+    with pytest.raises(SafetensorError), finished_folder(tmp_path / "x"):
+        raise SafetensorError("something else")
 
 
 def test_no_space_is_one_line_with_a_remedy(tmp_path: Path) -> None:

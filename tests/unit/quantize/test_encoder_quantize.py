@@ -10,6 +10,7 @@ from transformers import BertModel
 
 from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json
+from drawplate.artifacts.truth import check_truth
 from drawplate.checkpoint.quantized import dequantized_copy, read_float, read_quantized
 from drawplate.checkpoint.tensors import Activations
 from drawplate.errors import DrawplateError
@@ -154,6 +155,21 @@ def test_calibrated_int4_is_nearer_than_rounding_to_nearest(encoder_base, encode
     )
     assert 0 < gptq < 0.9 * rtn
     assert audit(tmp_path / "gptq")["activations"] is None
+
+
+@pytest.mark.parametrize("method", ["gptq", "rtn"])
+def test_tables_that_hold_no_weights_stay_as_they_are(encoder_base, encoder_data, tmp_path, method):
+    parent = shutil.copytree(encoder_base, tmp_path / "base")
+    tensors = load_file(parent / "model.safetensors")
+    tensors["embeddings.position_ids"] = torch.arange(128).unsqueeze(0)  # as old checkpoints have
+    save_file(tensors, parent / "model.safetensors", metadata={"format": "pt"})
+    config = {"head_bits": 16, **INT4, "method": method}
+    quantize(parent, encoder_data, tmp_path / "int4", **config)
+    stored = load_file(tmp_path / "int4" / "model.safetensors")["embeddings.position_ids"]
+    assert torch.equal(stored, tensors["embeddings.position_ids"])
+    assert stored.dtype == torch.int64
+    label = audit(tmp_path / "int4")
+    check_truth(tmp_path / "int4", parent, "quantize", config, label, "base.int4")
 
 
 @pytest.mark.parametrize("config", [INT4, INT8 | {"activations": "static"}])

@@ -134,6 +134,17 @@ def test_killed_run_goes_on_and_ends_with_the_same_digest(
     assert digest(tmp_path / "int4") == digest(quantized[0])
 
 
+def test_a_damaged_layer_of_a_killed_run_is_made_again(
+    quantized, tiny_llama, calibration_data, tmp_path
+):
+    quantize(tiny_llama, calibration_data, tmp_path / "int4")
+    part = tmp_path / ".int4.resume" / "layer-00001.safetensors"
+    part.write_bytes(part.read_bytes()[:300])
+    shutil.rmtree(tmp_path / "int4")
+    quantize(tiny_llama, calibration_data, tmp_path / "int4")
+    assert digest(tmp_path / "int4") == digest(quantized[0])
+
+
 def test_gptq_is_nearer_than_rounding_to_nearest(tiny_llama, calibration_data, tmp_path):
     changes = {"bits_per_weight": None, "head_bits": 16}
     quantize(tiny_llama, calibration_data, tmp_path / "gptq", **changes)
