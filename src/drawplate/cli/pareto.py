@@ -13,6 +13,8 @@ from drawplate.artifacts.files import read_json
 from drawplate.cli.experiment import root
 from drawplate.errors import DrawplateError
 
+MEASURED = ("artifact", "quality", "performance")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = arguments.report or sorted(root().glob("results/*/report.json"))
     if not paths:
         raise DrawplateError("there is no report", "build one: make artifacts")
-    variants = [v for path in paths for v in read_json(path)["variants"]]
+    variants = [v for path in paths for v in _variants(path)]
     passed = [v for v in variants if v["status"] == "ok" and v["gate"]["passed"]]
     meeting = [v for v in passed if meets(v, arguments)]
     if not meeting:
@@ -58,6 +60,28 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(line(min(meeting, key=COSTS[arguments.by])))
     return 0
+
+
+def _variants(path: Path) -> list[dict[str, Any]]:
+    """The variants of a report.
+
+    Raises:
+        DrawplateError: If the file is none, or no report.
+    """
+    report = read_json(path)
+    rows = report.get("variants") if isinstance(report, dict) else None
+    if not isinstance(rows, list) or not all(_is_variant(row) for row in rows):
+        raise DrawplateError(
+            f"{path} is no report of a build", "give a results/<model>/report.json"
+        )
+    return rows
+
+
+def _is_variant(row: Any) -> bool:
+    """Whether a row has what is read of every variant, and if it was measured the figures."""
+    if not isinstance(row, dict) or not isinstance(row.get("gate"), dict) or "status" not in row:
+        return False
+    return row["status"] != "ok" or all(isinstance(row.get(name), dict) for name in MEASURED)
 
 
 def meets(variant: dict[str, Any], limits: argparse.Namespace) -> bool:

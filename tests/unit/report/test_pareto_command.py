@@ -43,6 +43,22 @@ def test_none_is_one_line_and_exit_1(report, capsys, limits):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", '{"variants": 1}', '{"variants": [{}]}', '{"variants": [{"status": "ok"}]}'],
+)
+def test_what_is_no_report_is_one_line(tmp_path, capsys, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(SystemExit):
+        main(["pareto", "--report", str(path)])
+    said = capsys.readouterr().err
+    assert said == (f"error: {path} is no report of a build: give a results/<model>/report.json\n")
+    with pytest.raises(SystemExit):
+        main(["pareto", "--report", str(tmp_path)])
+    assert capsys.readouterr().err == f"error: {tmp_path} is a folder, no JSON file\n"
+
+
 def test_without_a_report_it_says_how_to_get_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
