@@ -1,5 +1,6 @@
 """Where an artifact came from: the chain of manifests back to the base."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,13 @@ def find(word: str, root: Path) -> Path:
         for folder in (path.resolve(), *path.resolve().parents):
             if (folder / MANIFEST).exists():
                 return folder
-        raise DrawplateError(f"{word} belongs to no artifact", "give a path under artifacts/")
+        raise DrawplateError(
+            f"{shlex.quote(word)} belongs to no artifact", "give a path under artifacts/"
+        )
     digest = word.removeprefix("sha256:").lower()
     if len(digest) < MINIMUM_DIGITS or set(digest) - set("0123456789abcdef"):
         raise DrawplateError(
-            f"{word} is neither a path nor a digest of at least {MINIMUM_DIGITS} digits",
+            f"{shlex.quote(word)} is neither a path nor a digest of at least {MINIMUM_DIGITS} digits",
             "give an artifact's folder, a file in it, or the digest in its manifest",
         )
     manifests, damaged = all_manifests(root)

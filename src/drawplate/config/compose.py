@@ -75,6 +75,10 @@ def _check_overrides(overrides: list[str], conf: Path, experiment: str) -> None:
         DrawplateError: Naming the override.
     """
     for override in overrides:
+        if re.match(r"\s*[+~]*\s*(@[^=]*)?=", override):
+            raise DrawplateError(
+                f"override {override!r} names no setting", "write name=value, as model=mine"
+            )
         if found := re.match(r"[+~]*experiment(?:@[^=]*)?(?:=(.*))?$", override, re.DOTALL):
             raise DrawplateError(
                 f"override {override!r} would choose another experiment",
@@ -106,18 +110,18 @@ def _check_emptied(overrides: list[str], plain: dict[str, Any]) -> None:
         added, name = found.groups()
         if added and any(o.lstrip("+").startswith(f"{name}.") for o in overrides):
             continue  # made here, and filled by another override
-        value: Any = plain
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if (
-            left := [k for k, v in value.items() if v is not None]
-            if isinstance(value, dict)
-            else []
-        ):
-            chosen = (
-                ", or name those to build in variants" if name in ("recipes", "engines") else ""
-            )
+        if left := _entries(plain, name):
+            others = name in ("recipes", "engines")
             raise DrawplateError(
                 f"override {override!r} empties nothing, as Hydra merges it into what is there",
-                f"remove an entry as ~{name}.{left[0]}{chosen}",
+                f"remove an entry as ~{name}.{left[0]}"
+                + (", or name those to build in variants" if others else ""),
             )
+
+
+def _entries(plain: dict[str, Any], name: str) -> list[str]:
+    """Which settings of a section have a value."""
+    value: Any = plain
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return [k for k, v in value.items() if v is not None] if isinstance(value, dict) else []

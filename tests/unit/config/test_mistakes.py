@@ -104,6 +104,9 @@ MISTAKES = {
     "+zzz@a=b": "unknown group 'zzz': choose one of base, benchmark",
     "model=x;ls": "override 'model=x;ls' cannot be read: write name=value, and quote",
     "": "override '' cannot be read",
+    "=3": "override '=3' names no setting: write name=value, as model=mine",
+    "~=": "override '~=' names no setting",
+    "@a=3": "override '@a=3' names no setting",
     "recipes={}": (
         "override 'recipes={}' empties nothing, as Hydra merges it into what is there: remove an "
         "entry as ~recipes.float, or name those to build in variants"
