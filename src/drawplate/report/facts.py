@@ -15,7 +15,7 @@ from drawplate.report.losses import losses
 from drawplate.report.pareto import front
 from drawplate.report.predicted import compare, summary
 from drawplate.report.status import read_failures, status
-from drawplate.report.waterfall import waterfall
+from drawplate.report.waterfall import waterfall, waterfall_hint
 
 Row = dict[str, Any]
 SCHEMA = 1
@@ -45,6 +45,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     for variant in variants:
         if variant["quality"]:
             variant["quality"]["waterfall"] = waterfall(variant, variants)
+            variant["quality"]["waterfall_hint"] = waterfall_hint(variant, variants)
     search = config.get("search")
     machine = Path(config["machine"])
     known = (machine / "machine.json").exists()
