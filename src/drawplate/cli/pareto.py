@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limit("--max-memory-mb", type=float, help="peak resident memory, at most")
     limit("--max-size-mb", type=float, help="size of the engine's files, at most")
     limit(
+        "--stopped",
+        action="store_true",
+        help="choose among the variants that the gate stopped too; such a one is marked",
+    )
+    limit(
         "--by",
         choices=tuple(COSTS),
         default="size",
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the cheapest variant that passed its gate and meets every limit given.
+    """Print the cheapest variant that passed its gate (or any) and meets every limit given.
 
     Raises:
         DrawplateError: If no report is there or no variant meets the limits.
@@ -50,13 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not paths:
         raise DrawplateError("there is no report", "build one: make artifacts")
     variants = [v for path in paths for v in _variants(path)]
-    passed = [v for v in variants if v["status"] == "ok" and v["gate"]["passed"]]
-    meeting = [v for v in passed if meets(v, arguments)]
+    measured = [v for v in variants if v["status"] == "ok"]
+    passed = [v for v in measured if v["gate"]["passed"]]
+    asked = measured if arguments.stopped else passed
+    meeting = [v for v in asked if meets(v, arguments)]
     if not meeting:
+        which = "were measured" if arguments.stopped else "passed the gate"
+        others = sum(meets(v, arguments) for v in measured) if asked is passed else 0
+        hint = f", or give --stopped: {others} that the gate stopped would meet them"
         raise DrawplateError(
-            f"none of {len(passed)} variants that passed the gate meets the limits "
+            f"none of {len(asked)} variants that {which} meets the limits "
             f"({len(variants)} in the report)",
-            "loosen a limit",
+            "loosen a limit" + (hint if others else ""),
         )
     print(line(min(meeting, key=COSTS[arguments.by])))
     return 0
@@ -109,7 +119,10 @@ def line(variant: dict[str, Any]) -> str:
         words.append(f"perplexity {perplexity['value']:.2f}")
     if speed := _speed(variant):
         words.append(f"{speed:.1f} tokens/s")
-    return "  ".join([*words, variant["artifact"]["path"]])
+    words.append(variant["artifact"]["path"])
+    if not variant["gate"]["passed"]:
+        words.append("(stopped by the gate)")
+    return "  ".join(words)
 
 
 def _speed(variant: dict[str, Any]) -> float | None:
