@@ -6,7 +6,7 @@ from pathlib import Path
 from drawplate.artifacts.files import finished_folder, read_json
 from drawplate.build.job import Job, finish_measurement, run
 from drawplate.progress import say
-from drawplate.search.recipes import figures, recipe_text, write_recipe
+from drawplate.search.recipes import figures, no_file, recipe_text, write_recipe
 
 RECIPES = Path("conf/recipe")
 
@@ -32,6 +32,8 @@ def main() -> None:
             result[name] = {"file": f"{called}.yaml", "what": what}
             yours = " (it differs, and it is yours)" if what == "kept" else ""
             say(f"{RECIPES / called}.yaml: {what}{yours}")
+        if why := no_file(list(job.config["recipes"]), report):
+            say(why)
         with finished_folder(arguments.output) as folder:
             finish_measurement(folder, job, {"recipes": result})
 

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from drawplate.artifacts.files import write_json
@@ -15,6 +16,22 @@ from drawplate.errors import DrawplateError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 HIDDEN = (".key",)  # a stage's stamp beside the manifest, see `artifacts.stamp`
+ENTRIES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "name": (str,),
+    "digest": (str,),
+    "files": (list,),
+    "parent": (dict, NoneType),
+    "step": (dict, NoneType),
+    "key": (dict,),
+    "tools": (dict,),
+    "command": (str,),
+    "format": (dict, NoneType),
+    "created_at": (str,),
+    "seconds": (int, float),
+}
+"""What a reader of any manifest takes for granted, with its types."""
+FILE: dict[str, type] = {"path": str, "sha256": str, "bytes": int}
 
 
 def sha256_file(path: Path) -> str:
@@ -116,18 +133,48 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of an artifact folder.
 
     Raises:
-        DrawplateError: If there is none or it is not JSON.
+        DrawplateError: If there is none, it is not JSON, or an entry that every manifest has is
+            missing or of another type.
     """
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
+        manifest = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
         raise DrawplateError(
             f"{folder} has no {MANIFEST}", "give the folder of a finished artifact"
         ) from None
-    except ValueError:
+    except (IsADirectoryError, ValueError):
         raise DrawplateError(f"{path} is not JSON", "delete the folder and build again") from None
-    return manifest
+    if problem := _problem(manifest):
+        raise DrawplateError(f"{path} is damaged ({problem})", "delete the folder and build again")
+    result: dict[str, Any] = manifest
+    return result
+
+
+def _problem(value: Any) -> str | None:
+    """What keeps a value from being a manifest, None if nothing does."""
+    if not isinstance(value, dict):
+        return "it holds no entries"
+    for name, types in ENTRIES.items():
+        if name not in value:
+            return f"it has no {name}"
+        if not isinstance(value[name], types):
+            return f"its {name} cannot be read"
+    if not lists_files(value):
+        return "its files cannot be read"
+    parent = value["parent"]
+    if parent is not None and not all(isinstance(parent.get(n), str) for n in ("name", "digest")):
+        return "its parent cannot be read"
+    return None
+
+
+def lists_files(value: Any) -> bool:
+    """Whether a value has `files` as `list_files` makes them."""
+    rows = value.get("files") if isinstance(value, dict) else None
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and all(isinstance(row.get(n), t) for n, t in FILE.items())
+        for row in rows
+    )
 
 
 def check_files(folder: Path) -> list[str]:

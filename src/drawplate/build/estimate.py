@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from drawplate.artifacts.manifest import MANIFEST
+from drawplate.artifacts.manifest import MANIFEST, lists_files
 from drawplate.build.after import after_step
 from drawplate.build.costs import cost
 from drawplate.build.hardware import cores
@@ -178,12 +178,13 @@ def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
         computed.result_bytes,
     )
     former = json_or_none(root / node.record)
-    same = bool(former) and (former.get("key") or {}).get("config") == node.config
+    key = former.get("key") if isinstance(former, dict) else None
+    same = isinstance(key, dict) and key.get("config") == node.config
     measured = bool(same and former.get("seconds") and former.get("peak_rss_bytes"))
     if measured:
         memory, minutes = float(former["peak_rss_bytes"]), former["seconds"] / 60
-        if node.record.name == MANIFEST:
-            result = float(sum(row["bytes"] for row in former.get("files", ())))
+        if node.record.name == MANIFEST and lists_files(former):
+            result = float(sum(row["bytes"] for row in former["files"]))
     return _row(node, computed, memory, minutes, result, measured)
 
 

@@ -126,8 +126,18 @@ def finish_measurement(folder: Path, job: Job, result: dict[str, Any]) -> None:
 
 
 def read_measurement(folder: Path, stage: str) -> dict[str, Any]:
-    """The `result` that a measuring stage left in its folder."""
-    result: dict[str, Any] = read_json(folder / f"{stage}.json")["result"]
+    """The `result` that a measuring stage left in its folder.
+
+    Raises:
+        DrawplateError: If its record is missing or damaged.
+    """
+    path = folder / f"{stage}.json"
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("result"), dict):
+        raise DrawplateError(
+            f"{path} is damaged (it has no result)", "delete the folder and build again"
+        )
+    result: dict[str, Any] = record["result"]
     return result
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import write_json
-from drawplate.artifacts.manifest import MANIFEST
+from drawplate.artifacts.manifest import MANIFEST, lists_files
 from drawplate.build.code import fingerprint
 from drawplate.build.environment import lock_of
 from drawplate.build.keys import digest_of_key
@@ -78,16 +78,19 @@ class Node:
         return (root / self.stamp).exists() and not self.hollow(root)
 
     def hollow(self, root: Path) -> bool:
-        """Whether the folder lost its record, or a file that its manifest lists.
+        """Whether the folder lost its record (or that is damaged), or a file that its manifest lists.
 
         Sizes are looked at, not contents: planning must not read gigabytes. `drawplate verify`
         and every job that reads an artifact compare digests.
         """
         record = json_or_none(root / self.record)
-        if record is None:
+        if not isinstance(record, dict):
             return True
-        listed = record.get("files", ()) if self.record.name == MANIFEST else ()
-        paths = ((root / self.folder / row["path"], row["bytes"]) for row in listed)
+        if self.record.name != MANIFEST:
+            return "result" not in record and "key" not in record
+        if not lists_files(record):
+            return True
+        paths = ((root / self.folder / row["path"], row["bytes"]) for row in record["files"])
         return any(not path.is_file() or path.stat().st_size != size for path, size in paths)
 
     def write_job(self, root: Path, invocation: str, predicted: dict[str, Any] | None) -> None:
@@ -123,7 +126,7 @@ def json_or_none(path: Path) -> Any:
     """JSON of a file, or None if there is none or it is cut short."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
 
 

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.build.keys import differences
-from drawplate.build.plan import Node
+from drawplate.build.plan import Node, json_or_none
 
 
 def recorded_key(node: Node, root: Path) -> dict[str, Any] | None:
-    """The key that the folder on disk was made under, or None if there is nothing finished."""
-    path = root / node.record
-    if not path.exists():
-        return None
-    key: dict[str, Any] = json.loads(path.read_text())["key"]
-    return key
+    """The key that the folder on disk was made under, None if there is no record or a damaged one."""
+    record = json_or_none(root / node.record)
+    key = record.get("key") if isinstance(record, dict) else None
+    return key if isinstance(key, dict) else None
 
 
 def causes(node: Node, root: Path) -> list[str]:
@@ -35,7 +33,9 @@ def _causes(node: Node, root: Path) -> list[str]:
         lines += _causes(parent, root)
     before = recorded_key(node, root)
     if before is None:
-        return [*lines, f"{label}: not built yet"]
+        if not (root / node.record).exists():
+            return [*lines, f"{label}: not built yet"]
+        return [*lines, f"{label}: {node.record} is damaged: delete the folder and build again"]
     for name, old, new in differences(before, node.key):
         role = name.removeprefix("parents.")
         if name.startswith("parents.") and role in node.parents:

@@ -13,6 +13,8 @@ from drawplate.artifacts.files import read_json
 from drawplate.cli.experiment import root
 from drawplate.errors import DrawplateError
 
+MEASURED = ("artifact", "quality", "performance")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -24,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limit("--min-retention", type=float, help="share of the base's quality kept, at least")
     limit("--max-memory-mb", type=float, help="peak resident memory, at most")
     limit("--max-size-mb", type=float, help="size of the engine's files, at most")
+    limit(
+        "--stopped",
+        action="store_true",
+        help="choose among the variants that the gate stopped too; such a one is marked",
+    )
     limit(
         "--by",
         choices=tuple(COSTS),
@@ -39,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the cheapest variant that passed its gate and meets every limit given.
+    """Print the cheapest variant that passed its gate (or any) and meets every limit given.
 
     Raises:
         DrawplateError: If no report is there or no variant meets the limits.
@@ -47,17 +54,44 @@ def run(arguments: argparse.Namespace) -> int:
     paths = arguments.report or sorted(root().glob("results/*/report.json"))
     if not paths:
         raise DrawplateError("there is no report", "build one: make artifacts")
-    variants = [v for path in paths for v in read_json(path)["variants"]]
-    passed = [v for v in variants if v["status"] == "ok" and v["gate"]["passed"]]
-    meeting = [v for v in passed if meets(v, arguments)]
+    variants = [v for path in paths for v in _variants(path)]
+    measured = [v for v in variants if v["status"] == "ok"]
+    passed = [v for v in measured if v["gate"]["passed"]]
+    asked = measured if arguments.stopped else passed
+    meeting = [v for v in asked if meets(v, arguments)]
     if not meeting:
+        which = "were measured" if arguments.stopped else "passed the gate"
+        others = sum(meets(v, arguments) for v in measured) if asked is passed else 0
+        hint = f", or give --stopped: {others} that the gate stopped would meet them"
         raise DrawplateError(
-            f"none of {len(passed)} variants that passed the gate meets the limits "
+            f"none of {len(asked)} variants that {which} meets the limits "
             f"({len(variants)} in the report)",
-            "loosen a limit",
+            "loosen a limit" + (hint if others else ""),
         )
     print(line(min(meeting, key=COSTS[arguments.by])))
     return 0
+
+
+def _variants(path: Path) -> list[dict[str, Any]]:
+    """The variants of a report.
+
+    Raises:
+        DrawplateError: If the file is none, or no report.
+    """
+    report = read_json(path)
+    rows = report.get("variants") if isinstance(report, dict) else None
+    if not isinstance(rows, list) or not all(_is_variant(row) for row in rows):
+        raise DrawplateError(
+            f"{path} is no report of a build", "give a results/<model>/report.json"
+        )
+    return rows
+
+
+def _is_variant(row: Any) -> bool:
+    """Whether a row has what is read of every variant, and if it was measured the figures."""
+    if not isinstance(row, dict) or not isinstance(row.get("gate"), dict) or "status" not in row:
+        return False
+    return row["status"] != "ok" or all(isinstance(row.get(name), dict) for name in MEASURED)
 
 
 def meets(variant: dict[str, Any], limits: argparse.Namespace) -> bool:
@@ -85,7 +119,10 @@ def line(variant: dict[str, Any]) -> str:
         words.append(f"perplexity {perplexity['value']:.2f}")
     if speed := _speed(variant):
         words.append(f"{speed:.1f} tokens/s")
-    return "  ".join([*words, variant["artifact"]["path"]])
+    words.append(variant["artifact"]["path"])
+    if not variant["gate"]["passed"]:
+        words.append("(stopped by the gate)")
+    return "  ".join(words)
 
 
 def _speed(variant: dict[str, Any]) -> float | None:

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from drawplate.artifacts.manifest import check_files, read_manifest
 from drawplate.errors import DrawplateError
@@ -18,6 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check digests, then the label of a checkpoint; 1 with a line for each difference."""
     folder: Path = arguments.path
     manifest = read_manifest(folder)
+    label = manifest["format"] or {}
     problems = check_files(folder)
     if not problems and manifest["kind"] == "checkpoint":
         from drawplate.artifacts.audit import audit
@@ -27,7 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
         except DrawplateError as error:
             problems = [str(error)]
         else:
-            label = manifest["format"]
             problems = [
                 f"label {name}: manifest says {label.get(name)}, tensors say {found.get(name)}"
                 for name in LABEL
@@ -37,4 +38,24 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{folder}: {problem}")
     if not problems:
         print(f"{folder}: intact, {len(manifest['files'])} files, sha256:{manifest['digest']}")
+        print(f"{folder}: {_holds(manifest['kind'], label)}")
     return 1 if problems else 0
+
+
+def _holds(kind: str, label: dict[str, Any]) -> str:
+    """What is known of an intact artifact's label."""
+    said = ", ".join(f"{name} {_words(name, label[name])}" for name in LABEL if name in label)
+    if kind == "checkpoint":
+        return f"label is true, the tensors say the same: {said}"
+    return f"label not compared, which only a checkpoint's is; the manifest says: {said or 'none'}"
+
+
+def _words(name: str, value: Any) -> str:
+    """An entry of a label as one reads it."""
+    if isinstance(value, dict) and name == "tensors":
+        return " and ".join(f"{size} bytes of {dtype}" for dtype, size in value.items())
+    if isinstance(value, dict):
+        return " and ".join(f"{key} {_words(key, item)}" for key, item in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

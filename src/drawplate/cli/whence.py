@@ -19,13 +19,17 @@ def run(arguments: argparse.Namespace) -> int:
     for folder, manifest in rows:
         print(f"{manifest['name']}  sha256:{manifest['digest']}")
         if folder is None:
-            print("  not on this disk, or rebuilt since: try drawplate pull")
+            print(
+                "  not on this disk, rebuilt since, or its manifest is damaged: try drawplate pull"
+            )
             continue
         print(f"  at       {os.path.relpath(folder)}")
-        print(
-            f"  is       {manifest['kind']}, {manifest['format']['weights_dtype']}, "
-            f"{manifest['format']['bits_per_weight']:.2f} bits per weight"
-        )
+        label = manifest["format"] or {}
+        is_a = [manifest["kind"]]
+        is_a += [str(label["weights_dtype"])] if "weights_dtype" in label else []
+        if "bits_per_weight" in label:
+            is_a.append(f"{label['bits_per_weight']:.2f} bits per weight")
+        print(f"  is       {', '.join(is_a)}")
         print(
             f"  made     {manifest['created_at']} in {manifest['seconds']:.0f} s with "
             + ", ".join(f"{k} {v}" for k, v in manifest["tools"].items())

@@ -1,6 +1,8 @@
 """`drawplate why TARGET`: which part of the key makes it stale."""
 
 import argparse
+import os
+import shlex
 from pathlib import Path
 
 from drawplate.build.plan import Node, Plan
@@ -41,16 +43,27 @@ def targets(plan: Plan, target: str, place: Path) -> list[Node]:
     Raises:
         DrawplateError: If it names none.
     """
-    path = Path(target)
-    if path.is_absolute() and path.is_relative_to(place):
-        path = path.relative_to(place)
-    found = [n for n in plan.nodes if target in (n.name, n.stage) or path in (n.folder, n.stamp)]
+    paths = _paths(target, place)
+    found = [
+        n
+        for n in plan.nodes
+        if target in (n.name, n.stage) or any(path in (n.folder, n.stamp) for path in paths)
+    ]
     if not found:
-        found = [n for n in plan.nodes if n.stage != "report" and n.folder in path.parents]
+        inside = {parent for path in paths for parent in path.parents}
+        found = [n for n in plan.nodes if n.stage != "report" and n.folder in inside]
         found = found[-1:]
     if not found:
         raise DrawplateError(
-            f"{target} is nothing that experiment {plan.experiment} builds",
+            f"{shlex.quote(target)} is nothing that experiment {plan.experiment} builds",
             f"name a variant ({', '.join(v['name'] for v in plan.variants)}), a lineage or a path",
         )
     return found
+
+
+def _paths(target: str, place: Path) -> list[Path]:
+    """A path as seen from the repository's root: as it is written, and from where one stands."""
+    written = Path(os.path.normpath(target))
+    seen = [Path(os.path.normpath(Path.cwd() / target)), Path(target).resolve()]
+    roots = [place, place.resolve()]
+    return [written, *(p.relative_to(r) for p in seen for r in roots if p.is_relative_to(r))]

@@ -3,6 +3,7 @@
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.errors import HydraException
@@ -45,6 +46,7 @@ def load(conf: Path, experiment: str, overrides: list[str] | None = None) -> Bui
         ) from None
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         raise explained_failure(error, conf, experiment, overrides) from None
+    _check_emptied(overrides, plain)
     plain["experiment"] = experiment
     build = check(plain)
     check_options(build, conf)
@@ -73,6 +75,10 @@ def _check_overrides(overrides: list[str], conf: Path, experiment: str) -> None:
         DrawplateError: Naming the override.
     """
     for override in overrides:
+        if re.match(r"\s*[+~]*\s*(@[^=]*)?=", override):
+            raise DrawplateError(
+                f"override {override!r} names no setting", "write name=value, as model=mine"
+            )
         if found := re.match(r"[+~]*experiment(?:@[^=]*)?(?:=(.*))?$", override, re.DOTALL):
             raise DrawplateError(
                 f"override {override!r} would choose another experiment",
@@ -89,3 +95,33 @@ def _check_overrides(overrides: list[str], conf: Path, experiment: str) -> None:
                 f"override {override!r} chooses several of {found[1]}",
                 suggest("", options(conf, found[1])),
             )
+
+
+def _check_emptied(overrides: list[str], plain: dict[str, Any]) -> None:
+    """Refuse `recipes={}` where there are some: Hydra merges, so nothing would be emptied.
+
+    Raises:
+        DrawplateError: Naming the override, and what takes an entry away.
+    """
+    for override in overrides:
+        found = re.fullmatch(r"(\+*)([\w.-]+)\s*=\s*\{\s*\}\s*", override)
+        if not found:
+            continue
+        added, name = found.groups()
+        if added and any(o.lstrip("+").startswith(f"{name}.") for o in overrides):
+            continue  # made here, and filled by another override
+        if left := _entries(plain, name):
+            others = name in ("recipes", "engines")
+            raise DrawplateError(
+                f"override {override!r} empties nothing, as Hydra merges it into what is there",
+                f"remove an entry as ~{name}.{left[0]}"
+                + (", or name those to build in variants" if others else ""),
+            )
+
+
+def _entries(plain: dict[str, Any], name: str) -> list[str]:
+    """Which settings of a section have a value."""
+    value: Any = plain
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return [k for k, v in value.items() if v is not None] if isinstance(value, dict) else []

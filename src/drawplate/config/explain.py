@@ -55,12 +55,18 @@ def explained(error: ValidationError, root: type[BaseModel]) -> DrawplateError:
         tag = first["input"].get(name) if isinstance(first["input"], dict) else None
         choice = f"choose one of {_choices(first, name, root)}"
         return DrawplateError(f"{place}.{name} is {tag!r}", choice)
-    message = WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
+    message = in_words(first)
     if first["loc"][-1:] == (KEY,):
         return DrawplateError(f"{place}: this name cannot be used", message)
     if first["type"] == "value_error" and isinstance(first["input"], dict):
         return DrawplateError(f"{place}: {message}" if place else message)
-    return DrawplateError(f"{place} = {shown(first['input'])} is wrong", _lowered(message))
+    return DrawplateError(f"{place} = {shown(first['input'])} is wrong", message)
+
+
+def in_words(error: Any) -> str:
+    """What one of pydantic's findings says, in words of ours where it has some of its own."""
+    message = WORDS.get(error["type"], error["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "it must be")
 
 
 def knows(name: str, root: type[BaseModel]) -> bool:
@@ -80,10 +86,6 @@ def shown(value: Any) -> str:
     """A value as a message quotes it: its beginning if it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def _lowered(message: str) -> str:
-    return message.replace("Input should be", "it must be")
 
 
 def _written(location: Location, root: type[BaseModel]) -> Iterator[str]:

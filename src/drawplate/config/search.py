@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from drawplate.config.explain import in_words
 from drawplate.config.sections import Count, Filled, Name, Section, Seed, matching
 from drawplate.config.steps import Step
 
@@ -49,7 +50,7 @@ class Search(Section):
     @model_validator(mode="after")
     def _space(self) -> "Search":
         for link, choices in self.chain.items():
-            _check_choices(f"chain.{link}", choices, [NONE, *self.steps])
+            _check_choices(f"chain.{link}", choices, [NONE, *self.steps], self._fitting(link))
         if NONE in self.steps:
             raise ValueError("a step cannot be called none, which means no step; rename it")
         for label, settings in self.vary.items():
@@ -67,14 +68,21 @@ class Search(Section):
             )
         return self
 
+    def _fitting(self, link: str) -> list[str]:
+        """What a link may sensibly choose: steps of its kind, and those that no other link has."""
+        others = {c for name, choices in self.chain.items() if name != link for c in choices}
+        kinds = {link, *(self.steps[c].kind for c in self.chain[link] if c in self.steps)}
+        fitting = [s for s, step in self.steps.items() if step.kind in kinds or s not in others]
+        return [NONE, *(fitting or self.steps)]
+
     def _settings(self, choice: str) -> int:
         return math.prod(len(values) for values in self.vary.get(choice, {}).values())
 
 
-def _check_choices(place: str, choices: list[str], known: list[str]) -> None:
+def _check_choices(place: str, choices: list[str], known: list[str], fitting: list[str]) -> None:
     for choice in choices:
         if choice not in known:
-            raise ValueError(f"{place}: {_unknown(choice, known)}")
+            raise ValueError(f"{place}: {_unknown(choice, fitting)}")
     if not choices:
         raise ValueError(f"{place} is empty; write at least one choice")
     if len(set(choices)) < len(choices):
@@ -126,7 +134,7 @@ def varied(step: Any, values: dict[str, Value]) -> tuple[dict[str, Any] | None, 
     try:
         checked = type(step).model_validate({**step.model_dump(), **values})
     except ValidationError as error:
-        return None, error.errors()[0]["msg"].removeprefix("Value error, ")
+        return None, in_words(error.errors()[0])
     plain: dict[str, Any] = checked.model_dump(mode="json")
     return plain, None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import MANIFEST
+from drawplate.artifacts.manifest import MANIFEST, read_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def label(
 def quantization_method(checkpoint: Path) -> str | None:
     """How a checkpoint was quantized: what its manifest says, else its config.json."""
     if (checkpoint / MANIFEST).exists():
-        format_ = read_json(checkpoint / MANIFEST)["format"] or {}
+        format_ = read_manifest(checkpoint)["format"] or {}
         return format_.get("quantization_method")
     declared = read_json(checkpoint / "config.json").get("quantization_config") or {}
     return declared.get("quant_method")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import MANIFEST, stored_bytes
+from drawplate.artifacts.manifest import MANIFEST, read_manifest, stored_bytes
 from drawplate.build.job import read_measurement
 from drawplate.report.losses import losses
 from drawplate.report.pareto import front
 from drawplate.report.predicted import compare, summary
 from drawplate.report.status import read_failures, status
-from drawplate.report.waterfall import waterfall
+from drawplate.report.waterfall import waterfall, waterfall_hint
 
 Row = dict[str, Any]
 SCHEMA = 1
@@ -45,6 +45,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     for variant in variants:
         if variant["quality"]:
             variant["quality"]["waterfall"] = waterfall(variant, variants)
+            variant["quality"]["waterfall_hint"] = waterfall_hint(variant, variants)
     search = config.get("search")
     machine = Path(config["machine"])
     known = (machine / "machine.json").exists()
@@ -112,8 +113,7 @@ def _result(row: Row, stage: str) -> dict[str, Any] | None:
 def _manifest(row: Row) -> dict[str, Any] | None:
     if not _finished(row, "engine"):
         return None
-    manifest: dict[str, Any] = read_json(Path(row["engine_path"]) / MANIFEST)
-    return manifest
+    return read_manifest(Path(row["engine_path"]))
 
 
 def _artifact(row: Row, manifest: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -168,7 +168,7 @@ def _jobs(row: Row) -> list[dict[str, Any]]:
     """Command, cost and key of every job behind a variant, in the order they ran."""
     jobs = [_job(link["stage"], manifest) for link, manifest in _checkpoints(row)]
     if _finished(row, "engine"):
-        jobs.append(_job("compile", read_json(Path(row["engine_path"]) / MANIFEST)))
+        jobs.append(_job("compile", read_manifest(Path(row["engine_path"]))))
     for stage in MEASURING:
         if _finished(row, stage):
             jobs.append(_job(stage, read_json(Path(row[stage]) / f"{stage}.json")))
@@ -178,7 +178,7 @@ def _jobs(row: Row) -> list[dict[str, Any]]:
 def _checkpoints(row: Row) -> list[tuple[dict[str, str], dict[str, Any]]]:
     """The finished checkpoints from the base to the variant's own, with their manifests."""
     links = [link for link in row["chain"] if Path(link["stamp"]).exists()]
-    return [(link, read_json(Path(link["path"]) / MANIFEST)) for link in links]
+    return [(link, read_manifest(Path(link["path"]))) for link in links]
 
 
 def _trainings(row: Row) -> list[dict[str, Any]]:
@@ -214,8 +214,8 @@ def _job(stage: str, record: dict[str, Any]) -> dict[str, Any]:
 
 def _base(base: dict[str, Any]) -> dict[str, Any]:
     """Name, digest and origin of the base; only its name if it could not be made."""
-    path = Path(base["path"]) / MANIFEST
-    manifest = read_json(path) if path.exists() else {}
+    path = Path(base["path"])
+    manifest = read_manifest(path) if (path / MANIFEST).exists() else {}
     origin = manifest.get("base", {})
     facts = {name: origin.get(name) for name in BASE_FACTS}
     return {"name": base["name"], "digest": manifest.get("digest"), **facts}

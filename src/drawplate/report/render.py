@@ -11,6 +11,7 @@ from drawplate.report.pareto import Point, points, primary_quality, primary_spee
 from drawplate.report.picture import draw
 from drawplate.report.search import draw_search
 from drawplate.report.table import table
+from drawplate.search.recipes import no_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -71,6 +72,7 @@ def _context(facts: dict[str, Any]) -> dict[str, Any]:
         "curve": draw_curve,
         "heat": draw_losses,
         "draw_search": draw_search,
+        "no_file": no_file,
         "primary_quality": primary_quality,
         "primary_speed": primary_speed,
     }

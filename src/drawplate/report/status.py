@@ -30,18 +30,25 @@ def status(
     if all(Path(row["stamps"][stage]).exists() for stage in STAGES):
         return "ok", None
     if own := _failure_of(row, failures):
-        return "failed", f"{own['stage']} failed: {own['reason']}"
+        return "failed", _told(own["stage"], own)
     missing = next(s for s in STAGES if not Path(row["stamps"][s]).exists())
     for other in rows:
         if other["name"] in (row["parent"], row["base"]) and (
             record := _failure_of(other, failures)
         ):
-            cause = f"{record['stage']} of {other['name']} failed: {record['reason']}"
+            cause = _told(f"{record['stage']} of {other['name']}", record)
             return "not_run", f"{missing} not reached, since {cause}"
     if record := _of_stamps(row["ancestors"], failures):
-        cause = f"{record['stage']} of {record['name']} failed: {record['reason']}"
+        cause = _told(f"{record['stage']} of {record['name']}", record)
         return "not_run", f"{missing} not reached, since {cause}"
     return "not_run", f"{missing} not reached: the build ended before it"
+
+
+def _told(job: str, record: dict[str, Any]) -> str:
+    """Which job failed and why; a reason that begins by naming the job stands for itself."""
+    reason: str = record["reason"]
+    named = f"{record['stage']} of "
+    return reason if reason.startswith(named) else f"{job} failed: {reason}"
 
 
 def _failure_of(row: dict[str, Any], failures: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -39,6 +39,33 @@ def waterfall(variant: Variant, variants: list[Variant]) -> list[dict[str, Any]]
     return rows if len(rows) > 1 else []
 
 
+def waterfall_hint(variant: Variant, variants: list[Variant]) -> str | None:
+    """What to measure besides, so that each step of a chain stands with its own loss.
+
+    Args:
+        variant: The variant at the end of the chain.
+        variants: Every variant of the report.
+
+    Returns:
+        A sentence, None if every part of the chain is a variant on the same engine and target, or
+        the chain has fewer than two steps.
+    """
+    parts = variant["lineage"].split(".")
+    if len(parts) < 3:
+        return None
+    known = {v["lineage"] for v in variants if _is_link(v, variant)}
+    names = {v["lineage"]: v["recipe"] for v in variants}
+    engine = variant["engine"]
+    missing = [
+        f"{names[lineage]}/{engine}" if lineage in names else f"a recipe that ends at {lineage}"
+        for lineage in (".".join(parts[:n]) for n in range(1, len(parts)))
+        if lineage not in known
+    ]
+    if not missing:
+        return None
+    return f"To see what each step lost, add to variants, on {engine}: {', '.join(missing)}."
+
+
 def _is_link(other: Variant, variant: Variant) -> bool:
     same = (other["engine"], other["target"]) == (variant["engine"], variant["target"])
     return same and f"{variant['lineage']}.".startswith(f"{other['lineage']}.")

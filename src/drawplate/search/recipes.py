@@ -89,6 +89,25 @@ def figures(variant: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def no_file(survivors: list[str], report: dict[str, Any]) -> str | None:
+    """Why a finished search left no recipe file, None if it left one.
+
+    Args:
+        survivors: The recipes that went on to be compiled and measured.
+        report: report.json.
+    """
+    own = [v for v in report["variants"] if v["recipe"] in survivors]
+    if any(v["name"] in report["pareto"] for v in own):
+        return None
+    passed = {v["recipe"] for v in own if v["gate"]["passed"]}
+    words = f"no recipe file: {len(survivors)} survivor{'s' if len(survivors) != 1 else ''}"
+    if not survivors:
+        return words
+    if not passed:
+        return f"{words}, none passed the gate"
+    return f"{words}, {len(passed)} passed the gate, none is on the Pareto front"
+
+
 def _digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 

@@ -104,6 +104,16 @@ MISTAKES = {
     "+zzz@a=b": "unknown group 'zzz': choose one of base, benchmark",
     "model=x;ls": "override 'model=x;ls' cannot be read: write name=value, and quote",
     "": "override '' cannot be read",
+    "=3": "override '=3' names no setting: write name=value, as model=mine",
+    "~=": "override '~=' names no setting",
+    "@a=3": "override '@a=3' names no setting",
+    "recipes={}": (
+        "override 'recipes={}' empties nothing, as Hydra merges it into what is there: remove an "
+        "entry as ~recipes.float, or name those to build in variants"
+    ),
+    "++engines={ }": "remove an entry as ~engines.onnxruntime, or name those to build in variants",
+    "data.tasks={}": "remove an entry as ~data.tasks.",
+    "recipes.int4.steps={}": "remove an entry as ~recipes.int4.steps.int4",
     "model=a,b": "override 'model=a,b' has several values: write one, or a list as name=[a,b]",
     "evaluate.windows=${x}": "evaluate.windows cannot be composed: Interpolation key 'x'",
     "base.source.files.x=1": "write the whole list, as name=[a,b]",
@@ -168,6 +178,8 @@ def test_labels_that_together_are_too_long_for_a_folder_are_refused() -> None:
         "recipes.float.description=''",
         "variants=null",
         "+recipe@recipes.same=int8",
+        "recipes.float.steps={}",
+        "prune={}",
     ],
 )
 def test_what_is_meant_is_taken(override: str) -> None:

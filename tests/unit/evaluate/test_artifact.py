@@ -43,6 +43,12 @@ def test_an_engine_says_itself_what_runs_it(tmp_path):
             "step": {"kind": "compile", "config": {"engine": "onnxruntime"}},
             "format": {"tensors": {"int4": 60, "float32": 40}, "bits_per_weight": 4.5},
             "files": [{"path": "model.onnx", "sha256": "0", "bytes": 130}],
+            "parent": {"name": "base.int4", "digest": "e" * 64},
+            "key": {},
+            "tools": {},
+            "command": "python scripts/compile.py",
+            "created_at": "2026-01-01T00:00:00+00:00",
+            "seconds": 1.0,
         },
     )
     artifact = describe(tmp_path)

@@ -60,6 +60,15 @@ def test_a_failed_job_fails_its_variant_with_its_reason(build, breaker):
     assert by_name(facts)["int8"]["status"] == "ok"
 
 
+def test_a_reason_that_names_its_job_is_not_told_twice(build, breaker):
+    said = "benchmark of base.float/onnxruntime-cpu failed at load: too little memory"
+    breaker(build, "float-onnxruntime-cpu", "benchmark", said)
+    breaker(build, "int8-onnxruntime-cpu", "gate", failed=False)
+    variants = by_name(collect(build))
+    assert variants["float"]["reason"] == said
+    assert variants["int8"]["reason"] == f"gate not reached, since {said}"
+
+
 def test_a_failure_under_another_key_is_history(build, breaker):
     breaker(build, "int4-onnxruntime-cpu", "verify", failed=False)
     old = {"stage": "verify", "name": "int4-onnxruntime-cpu", "key": "0" * 16, "reason": "old"}

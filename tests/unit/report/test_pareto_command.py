@@ -43,6 +43,43 @@ def test_none_is_one_line_and_exit_1(report, capsys, limits):
     assert error.count("\n") == 1
 
 
+def test_what_the_gate_stopped_is_chosen_only_if_asked_for_and_marked(report, capsys):
+    limits = ["pareto", "--report", report, "--max-size-mb", "100"]
+    with pytest.raises(SystemExit):
+        main(limits)
+    said = capsys.readouterr().err
+    assert said.endswith(
+        "loosen a limit, or give --stopped: 1 that the gate stopped would meet them\n"
+    )
+    assert main([*limits, "--stopped"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("int4rtn-onnxruntime-cpu  ")
+    assert out.endswith("  (stopped by the gate)\n")
+    assert main(["pareto", "--report", report, "--max-ppl", "15", "--stopped"]) == 0
+    assert "(stopped" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["pareto", "--report", report, "--max-ppl", "2", "--stopped"])
+    said = capsys.readouterr().err
+    assert "none of 4 variants that were measured meets the limits" in said
+    assert said.endswith(": loosen a limit\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", '{"variants": 1}', '{"variants": [{}]}', '{"variants": [{"status": "ok"}]}'],
+)
+def test_what_is_no_report_is_one_line(tmp_path, capsys, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(SystemExit):
+        main(["pareto", "--report", str(path)])
+    said = capsys.readouterr().err
+    assert said == (f"error: {path} is no report of a build: give a results/<model>/report.json\n")
+    with pytest.raises(SystemExit):
+        main(["pareto", "--report", str(tmp_path)])
+    assert capsys.readouterr().err == f"error: {tmp_path} is a folder, no JSON file\n"
+
+
 def test_without_a_report_it_says_how_to_get_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):

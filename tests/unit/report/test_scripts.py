@@ -72,3 +72,17 @@ def test_a_tracking_server_that_does_not_answer_is_one_line_and_a_reason(build, 
         "unset MLFLOW_TRACKING_URI"
         in json.loads((tmp_path / "track-failed.json").read_text())["reason"]
     )
+
+
+def test_a_harvest_that_writes_no_file_says_why(tmp_path):
+    report = {"variants": [], "pareto": []}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    config = {"recipes": {"int4": {}}, "report_path": "report.json", "invocation": "snakemake --"}
+    done = script(
+        "harvest", tmp_path, job("harvest", "harvest", config, tmp_path),
+        "--output", tmp_path / "harvest",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no recipe file: 1 survivor, none passed the gate" in done.stdout + done.stderr
+    result = json.loads((tmp_path / "harvest/harvest.json").read_text())["result"]
+    assert result == {"recipes": {}}

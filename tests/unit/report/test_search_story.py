@@ -36,6 +36,19 @@ def test_every_form_tells_who_was_stopped_and_why(build, tmp_path) -> None:
     assert "| 0 | int8 | 0.001 |" in text
 
 
+def test_a_search_whose_survivors_are_all_stopped_says_so(build, tmp_path) -> None:
+    write_json(tmp_path / "search.json", {"result": told()})
+    facts = collect({**build, "search": str(tmp_path)})
+    assert "o recipe file" not in html(facts) + markdown(facts)
+    facts["pareto"] = [name for name in facts["pareto"] if name.startswith("float")]
+    said = "No recipe file: 2 survivors, 2 passed the gate, none is on the Pareto front."
+    assert said in html(facts) and f"**{said}**" in markdown(facts)
+    for variant in facts["variants"][1:]:
+        variant["gate"]["passed"] = False
+    said = "No recipe file: 2 survivors, none passed the gate."
+    assert said in html(facts) and f"**{said}**" in markdown(facts)
+
+
 def test_a_build_without_a_search_does_not_mention_one(build) -> None:
     facts = collect(build)
     assert facts["search"] is None

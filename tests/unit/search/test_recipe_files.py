@@ -2,7 +2,7 @@
 
 import yaml
 
-from drawplate.search.recipes import figures, recipe_text, untouched, write_recipe
+from drawplate.search.recipes import figures, no_file, recipe_text, untouched, write_recipe
 
 STEPS = {"int4_gs32": {"kind": "quantize", "bits": 4, "group_size": 32, "symmetric": False}}
 OTHER = {"int4_gs32": {"kind": "quantize", "bits": 4, "group_size": 64, "symmetric": False}}
@@ -50,3 +50,20 @@ def test_figures_leave_out_what_was_not_measured() -> None:
         "performance": None,
     }
     assert figures(variant) == "openvino-cpu: 12.3 MB, perplexity 30.12"
+
+
+def test_why_there_is_no_file() -> None:
+    def report(*passed: bool, front: tuple[str, ...] = ()) -> dict:
+        rows = [
+            {"name": f"r{i}-e", "recipe": f"r{i}", "gate": {"passed": gate}}
+            for i, gate in enumerate(passed)
+        ]
+        float_ = {"name": "float-e", "recipe": "float", "gate": {"passed": True}}
+        return {"variants": [float_, *rows], "pareto": ["float-e", *front]}
+
+    assert no_file(["r0", "r1"], report(True, False, front=("r0-e",))) is None
+    said = "no recipe file: 2 survivors, none passed the gate"
+    assert no_file(["r0", "r1"], report(False, False)) == said
+    said = "no recipe file: 1 survivor, 1 passed the gate, none is on the Pareto front"
+    assert no_file(["r0"], report(True)) == said
+    assert no_file([], report()) == "no recipe file: 0 survivors"

@@ -121,11 +121,16 @@ def test_a_chain_that_cannot_be_is_told() -> None:
 
 MISTAKES = {
     "search.chain.prune=[width, dpeth]": "did you mean 'depth'? choose one of none, width",
+    "search.chain.prune=[nonsense]": (
+        "there is no 'nonsense' here; did you mean 'none'? choose one of none, width, depth"
+    ),
+    "search.chain.train=[nonsense]": "did you mean 'none'? choose one of none, lora, kd",
+    "search.chain.quantize=[int44]": "did you mean 'int4'? choose one of none, int8, int4, mixed4",
     "search.chain.prune=[]": "search: chain.prune is empty",
     "search.chain.prune=[width,width]": "chain.prune names a choice twice",
     "+search.vary.wdth={layers: [4]}": "vary.wdth: there is no 'wdth' here; did you mean 'width'",
     "+search.vary.int4.group_siez=[32]": "did you mean 'group_size'?",
-    "search.vary.int4.group_size=[32,33]": "vary.int4.group_size = 33 is wrong: Input should be",
+    "search.vary.int4.group_size=[32,33]": "= 33 is wrong: it must be a multiple of 16",
     "search.vary.int4.group_size=[32,'32']": "vary.int4.group_size names a value twice",
     "search.vary.int4.group_size=[]": "vary.int4.group_size is empty",
     "+search.vary.int4.method=['gptq!']": "'gptq!' cannot become a part of a folder's name",

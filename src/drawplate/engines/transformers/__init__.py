@@ -158,11 +158,11 @@ class Reference:
 
 
 def _digest(checkpoint: Path) -> str | None:
-    """The checkpoint's digest, None where it has no manifest."""
+    """The checkpoint's digest, None where it has no manifest, or one that does not say it."""
     if not (checkpoint / MANIFEST).exists():
         return None
-    digest: str = read_json(checkpoint / MANIFEST)["digest"]
-    return digest
+    manifest = read_json(checkpoint / MANIFEST)
+    return manifest.get("digest") if isinstance(manifest, dict) else None
 
 
 def _check_complete(checkpoint: Path, found: dict[str, Any]) -> None:
