@@ -15,7 +15,7 @@ from drawplate.build.workflow import load_build
 from drawplate.config.schema import proposals
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
-from drawplate.search.generation import build_generation
+from drawplate.search.generation import build_generation, without_refuted
 from drawplate.search.run import run_search
 from drawplate.search.study import open_study
 from drawplate.search.trials import choose, story
@@ -40,6 +40,7 @@ def main() -> None:
             raise DrawplateError(f"experiment {words['experiment']} has no search section")
         candidates = proposals(build.search, build.engines, build.base["task"])
         with alone(output.parent / ".lock"):
+            candidates = without_refuted(candidates, words, root, arguments.cores)
             study = open_study(output.parent / STUDY, digest_of_key(study_key(job.key)))
             trials = run_search(
                 study,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from drawplate.build.shapes import Architecture, Model
+from drawplate.limits import kept_count
 
 SCALE_BITS, ZERO_POINT_BITS = 16, 8
 # Of the methods whose settings do not say it: the format does. NVFP4 has an 8-bit scale for 16.
@@ -35,14 +36,14 @@ def _pruned(sizes: Architecture, config: dict[str, Any]) -> Architecture:
     if config.get("target_parameters") or config.get("target_decode_speedup"):
         return _within_target(sizes, config)
     multiple = config.get("multiple_of", 1)
-    groups = _kept(sizes.kv_heads, config.get("kv_group_share", 0.0), 1)
+    groups = kept_count(sizes.kv_heads, config.get("kv_group_share", 0.0), 1)
     heads = sizes.heads // sizes.kv_heads * groups
     return dataclasses.replace(
         sizes,
         # The width of a head stays, and the hidden size is a multiple of their number too.
-        hidden=_kept(sizes.hidden, config.get("hidden_share", 0.0), math.lcm(multiple, heads)),
+        hidden=kept_count(sizes.hidden, config.get("hidden_share", 0.0), math.lcm(multiple, heads)),
         layers=max(sizes.layers - config.get("layers", 0), 1),
-        mlp=_kept(sizes.mlp, config.get("mlp_share", 0.0), multiple),
+        mlp=kept_count(sizes.mlp, config.get("mlp_share", 0.0), multiple),
         kv_heads=groups,
         heads=heads,
     )
@@ -109,11 +110,3 @@ def _shared_bits(config: dict[str, Any]) -> float:
         return 0.0
     zero_point = 0 if config.get("symmetric", True) else ZERO_POINT_BITS
     return float(SCALE_BITS + zero_point) / float(config["group_size"])
-
-
-def _kept(total: int, share: float, multiple_of: int) -> int:
-    """What stays if about a share goes: the nearest multiple, at least one."""
-    if not share or total < multiple_of:
-        return total
-    multiples = math.floor(round(total * (1 - share) / multiple_of, 9) + 0.5)
-    return multiple_of * min(max(multiples, 1), total // multiple_of)

@@ -20,6 +20,7 @@ from drawplate.build.work import Cost, Work
 from drawplate.errors import DrawplateError
 
 GIB = 2**30
+GUESS = "a guess from base.parameters"
 NOT_KNOWN = "nothing: the base's sizes are not known before it is fetched"
 
 
@@ -74,7 +75,7 @@ def known_sizes(
         if sizes is not None:
             return sizes, words
     if plan.base["parameters"]:
-        return guessed(int(plan.base["parameters"])), "a guess from base.parameters"
+        return guessed(int(plan.base["parameters"])), GUESS
     return None, NOT_KNOWN
 
 
@@ -147,22 +148,33 @@ def _models(plan: Plan, sizes: Architecture | None, root: Path) -> dict[str, Mod
     for node in plan.nodes:  # parents come before children
         if node.stage == "base":
             known = (sizes if node is base else _student_sizes(node, sizes, root)) or guessed(1)
-            # GGUF is written out in float32, whatever the model was trained in.
-            if any(f.endswith(".gguf") for f in node.config["source"].get("files") or ()):
-                known = dataclasses.replace(known, bytes_per_weight=4)
-            models[node.digest] = Model(sizes=known)
+            models[node.digest] = Model(sizes=as_fetched(node, known))
         elif "parent" in node.parents and node.parents["parent"].digest in models:
             parent = models[node.parents["parent"].digest]
             models[node.digest] = after_step(parent, node.stage, node.config)
     return models
 
 
-def _student_sizes(node: Node, base: Architecture | None, root: Path) -> Architecture | None:
-    """A student's sizes: of its files if they are here, else guessed from its parameters."""
-    for config, _ in _places(node, node.config["source"], root):
+def sizes_here(node: Node, root: Path) -> tuple[Architecture, str] | None:
+    """Sizes that the files of a checkpoint state if they are here already, and where they stand."""
+    for config, words in _places(node, node.config["source"], root):
         sizes = architecture_of(config) if isinstance(config, dict) else None
         if sizes is not None:
-            return sizes
+            return sizes, words
+    return None
+
+
+def as_fetched(node: Node, sizes: Architecture) -> Architecture:
+    """GGUF is written out in float32, whatever the model was trained in."""
+    if any(f.endswith(".gguf") for f in node.config["source"].get("files") or ()):
+        return dataclasses.replace(sizes, bytes_per_weight=4)
+    return sizes
+
+
+def _student_sizes(node: Node, base: Architecture | None, root: Path) -> Architecture | None:
+    """A student's sizes: of its files if they are here, else guessed from its parameters."""
+    if here := sizes_here(node, root):
+        return here[0]
     if not node.config.get("parameters"):
         return None
     tokens = (base.vocabulary,) if base else ()  # it has the base's tokenizer

@@ -51,6 +51,7 @@ class Architecture:
         experts: MLPs of a layer.
         positions: Rows of learned tables besides the vocabulary's (positions, token types).
         encoder: Whether it has a pooler and no head.
+        max_tokens: Of a sequence that it was made for; None if unknown.
         bytes_per_weight: As its checkpoint stores them.
     """
 
@@ -68,6 +69,7 @@ class Architecture:
     experts: int = 1
     positions: int = 0
     encoder: bool = False
+    max_tokens: int | None = None
     bytes_per_weight: int = 4
 
     @property
@@ -143,6 +145,7 @@ def architecture_of(config: dict[str, Any]) -> Architecture | None:
     learned = config.get("max_position_embeddings", config.get("n_positions", 0)) if biased else 0
     experts = first("num_local_experts", "num_experts", "n_routed_experts") or 1
     mlp = first("intermediate_size", "n_inner", "ffn_dim", "hidden_dim") or 4 * hidden
+    longest = first("max_position_embeddings", "n_positions")
     if experts > 1:
         mlp = first("moe_intermediate_size") or mlp
     return Architecture(
@@ -160,6 +163,7 @@ def architecture_of(config: dict[str, Any]) -> Architecture | None:
         experts=experts,
         positions=(learned or 0) + (config.get("type_vocab_size", 0) if encoder else 0),
         encoder=encoder,
+        max_tokens=longest if isinstance(longest, int) and longest > 0 else None,
         bytes_per_weight=BYTES.get(str(first("dtype", "torch_dtype")), 4),
     )
 

@@ -13,8 +13,15 @@ from typing import IO, Any
 
 import yaml
 
+from drawplate.build.contradictions import refuse_contradictions
 from drawplate.build.environment import interpreter
-from drawplate.build.estimate import known_sizes, needs, predictions, refuse_what_cannot_fit
+from drawplate.build.estimate import (
+    GUESS,
+    known_sizes,
+    needs,
+    predictions,
+    refuse_what_cannot_fit,
+)
 from drawplate.build.expand import expand
 from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
@@ -41,7 +48,7 @@ def load_build(config: dict[str, Any], root: Path) -> Build:
     Args:
         config: Snakemake's `config`: `experiment`, `overrides` (a list or YAML text of one),
             `hardware` (`cpu`, `gpu`, `slurm`), `check` (`off` lets a build begin that is expected
-            not to fit this machine).
+            not to fit this machine, or whose settings the base's sizes refute).
         root: The repository.
     """
     unknown = [name for name in config if name not in KNOWN]
@@ -162,7 +169,7 @@ def base_sizes(plan: Plan, root: Path) -> tuple[Architecture | None, str]:
     """
     source = plan.base["source"]
     sizes, words = known_sizes(plan, root)
-    if source["kind"] != "hub" or (sizes is not None and not words.startswith("a guess")):
+    if source["kind"] != "hub" or (sizes is not None and words != GUESS):
         return sizes, words
     return known_sizes(plan, root, fetched=read_config(source))
 
@@ -215,11 +222,15 @@ def open_plan(config: dict[str, Any]) -> Plan:
         plan = make_plan(config, root)
         for node in plan.forget_hollow(root):
             say(f"{node.folder} lost files since it was built: it is built again")
-        rows = needs(plan, base_sizes(plan, root)[0], root)
+        sizes, origin = base_sizes(plan, root)
+        rows = needs(plan, sizes, root)
         lock, first = forget_dead_build(root)
         _kept.append(lock)
+        checked = first and _check(config) == "on"
+        if checked:
+            refuse_contradictions(plan, sizes, origin, root)
         # On a cluster, the node that a job runs on is not this machine.
-        if first and _check(config) == "on" and config.get("hardware") != "slurm":
+        if checked and config.get("hardware") != "slurm":
             free = shutil.disk_usage(root).free
             refuse_what_cannot_fit(rows, usable_memory_bytes(), free)
         plan.write_jobs(root, predictions(rows, plan, root))

@@ -3,6 +3,7 @@
 import argparse
 import shutil
 
+from drawplate.build.contradictions import refuse_contradictions
 from drawplate.build.estimate import GIB, Need, disk_bytes, needs, obstacles
 from drawplate.build.hardware import require, usable_memory_bytes
 from drawplate.build.searching import plan_in_words
@@ -19,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Memory, disk and minutes are computed from the base's config.json (or base.architecture, "
         "where the base is not here yet) and the recipes' steps; where a job of the same config "
-        "ran here before, its memory and time are taken. Exit status 2: something cannot fit. A "
-        "build refuses the same unless it is given --config check=off."
+        "ran here before, its memory and time are taken. Exit status 1: the base's sizes refute a "
+        "setting; 2: something cannot fit. A build refuses the same unless it is given --config "
+        "check=off."
     )
 
 
@@ -37,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if plan.search:
         print(f"{plan_in_words(plan.search)}; before the search, only these are known:")
     sizes, origin = base_sizes(plan, place)
+    refuse_contradictions(plan, sizes, origin, place)
     rows = needs(plan, sizes, place)
     fresh = len(plan.nodes) - len(rows)
     if not rows:

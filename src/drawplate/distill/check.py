@@ -10,6 +10,7 @@ from torch import Tensor
 
 from drawplate.distill.options import DistillOptions
 from drawplate.errors import DrawplateError
+from drawplate.limits import check_depths
 from drawplate.training.split import read_all_windows
 
 
@@ -89,9 +90,4 @@ def check_hidden(
             f"{config.hidden_size}",
             "set hidden_weight: 0",
         )
-    if options.hidden_layers > config.num_hidden_layers:
-        raise DrawplateError(
-            f"hidden_layers {options.hidden_layers} is more than the {config.num_hidden_layers} "
-            f"layers of {parent}",
-            "lower hidden_layers",
-        )
+    check_depths(options.hidden_layers, config.num_hidden_layers, str(parent))

@@ -28,6 +28,7 @@ from drawplate.distill.options import DistillOptions
 from drawplate.distill.sentences import read_sentences
 from drawplate.engines.task import ENCODER
 from drawplate.errors import DrawplateError
+from drawplate.limits import check_depths
 from drawplate.progress import progress
 from drawplate.training.loop import Windows, train
 from drawplate.training.model import open_model, write_model
@@ -55,7 +56,7 @@ def ask_encoder(parent: Path, data: Path, output: Path, config: dict[str, Any]) 
             or disk are too small.
     """
     model = open_model(parent, "distill", ENCODER).eval()
-    _check_depths(parent, model.config, config["hidden_layers"])
+    check_depths(config["hidden_layers"], model.config.num_hidden_layers, str(parent))
     answers = _texts(parent, model.config, data, config)
     held_out = is_held_out(len(answers["input_ids"]), config["held_out_windows"])
     answers["held_out"] = held_out.to(torch.uint8)
@@ -234,24 +235,10 @@ def _checked_answers(
             "choose a student of the teacher's hidden size",
         )
     if options.hidden_weight:
-        _check_depths(parent, config, options.hidden_layers)
+        check_depths(options.hidden_layers, config.num_hidden_layers, str(parent))
         if "hidden" not in answers or answers["hidden"].shape[2] != options.hidden_layers:
             raise DrawplateError(
                 f"{teacher} does not hold hidden states of {options.hidden_layers} depths",
                 "build the teacher stage with the hidden_layers of the distill step",
             )
     return answers
-
-
-def _check_depths(parent: Path, config: Any, hidden_layers: int) -> None:
-    """Refuse more depths than there are layers.
-
-    Raises:
-        DrawplateError: Naming the option.
-    """
-    if hidden_layers > config.num_hidden_layers:
-        raise DrawplateError(
-            f"hidden_layers {hidden_layers} is more than the {config.num_hidden_layers} "
-            f"layers of {parent}",
-            "lower hidden_layers",
-        )

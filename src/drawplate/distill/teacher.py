@@ -31,6 +31,7 @@ from drawplate.distill.check import vocabulary_sha256
 from drawplate.distill.encoder import ask_encoder
 from drawplate.distill.hidden import depths, rms_normalized
 from drawplate.errors import DrawplateError
+from drawplate.limits import check_depths, check_top_k
 from drawplate.progress import progress
 from drawplate.training.model import open_model
 from drawplate.training.split import is_held_out, read_all_windows
@@ -127,17 +128,8 @@ def _check(parent: Path, config: Any, options: TeacherOptions) -> None:
     Raises:
         DrawplateError: Naming the option.
     """
-    if options.top_k > config.vocab_size:
-        raise DrawplateError(
-            f"top_k {options.top_k} is more than the {config.vocab_size} tokens of {parent}",
-            "lower top_k",
-        )
-    if options.hidden_layers > config.num_hidden_layers:
-        raise DrawplateError(
-            f"hidden_layers {options.hidden_layers} is more than the {config.num_hidden_layers} "
-            f"layers of {parent}",
-            "lower hidden_layers",
-        )
+    check_top_k(options.top_k, config.vocab_size, str(parent))
+    check_depths(options.hidden_layers, config.num_hidden_layers, str(parent))
 
 
 def _room(token_ids: Tensor, config: Any, options: TeacherOptions) -> dict[str, Tensor]:

@@ -17,10 +17,10 @@ from drawplate.checkpoint.quantized import is_quantized
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.calibration import read_windows
 from drawplate.layerwise.decoder import open_skeleton
+from drawplate.limits import check_group_size
 from drawplate.llmcompressor import reload, worker
 from drawplate.llmcompressor.call import ask
 from drawplate.llmcompressor.store import store_quantized, store_sparse
-from drawplate.quantize.grid import check_group_size
 
 ENVIRONMENT = "llmcompressor"
 CALIBRATION = Path("texts", "calibration.jsonl")

@@ -20,9 +20,10 @@ from drawplate.layerwise.calibration import read_encoder_windows
 from drawplate.layerwise.encoder import Encoder, check_walk, open_encoder, walk_layer
 from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import Workers, workers
+from drawplate.limits import check_layers, kept_channels
 from drawplate.progress import progress
 from drawplate.prune.compensate import DAMPING, refit, relative_error, widened
-from drawplate.prune.keep import keep_best, kept_count, layers_to_keep
+from drawplate.prune.keep import keep_best, layers_to_keep
 from drawplate.prune.options import PruneOptions
 from drawplate.prune.scores import block_influence, channel_importance
 
@@ -138,26 +139,15 @@ def _kept_channels(config: Any, options: PruneOptions) -> int:
     Raises:
         DrawplateError: If something asked for removes nothing, too much, or cannot go.
     """
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    heads = config.num_attention_heads
     if options.kv_group_share:
         raise DrawplateError(
             f"heads of a {config.model_type} cannot go: its config has hidden_size = heads x width, "
             f"and {heads} x {config.hidden_size // heads} is the only one of this checkpoint",
             "write kv_group_share: 0.0, and remove MLP channels or layers",
         )
-    if options.layers > max(layers - 2, 0):
-        raise DrawplateError(
-            f"layers: {options.layers} of {layers} cannot go, the first and last stay",
-            f"write at most layers: {max(layers - 2, 0)}",
-        )
-    kept = kept_count(config.intermediate_size, options.mlp_share, options.multiple_of)
-    if options.mlp_share and kept == config.intermediate_size:
-        raise DrawplateError(
-            f"mlp_share: {options.mlp_share} of {kept} channels removes none when they are kept in "
-            f"multiples of {options.multiple_of}",
-            "raise mlp_share, lower multiple_of, or write mlp_share: 0.0",
-        )
-    return kept
+    check_layers(config.num_hidden_layers, options.layers)
+    return kept_channels(config.intermediate_size, options.mlp_share, options.multiple_of)
 
 
 def _influences(encoder: Encoder, windows: Tensor, pool: Workers) -> list[float]:

@@ -1,27 +1,7 @@
 """Which parts stay. Pure functions of counts and scores."""
 
-import math
-
 import torch
 from torch import Tensor
-
-
-def kept_count(total: int, share: float, multiple_of: int = 1) -> int:
-    """How many of `total` parts stay if about `share` of them go.
-
-    Args:
-        total: Parts there are.
-        share: Share to remove, 0 to below 1.
-        multiple_of: The count is the multiple of it nearest to what the share asks for.
-
-    Returns:
-        From 1 to `total`. All of them if the share is 0 or there are fewer than `multiple_of`.
-    """
-    if share == 0 or total < multiple_of:
-        return total
-    # Rounded before the floor: 0.3 of 10 leaves 7, not 6.999 something.
-    multiples = math.floor(round(total * (1 - share) / multiple_of, 9) + 0.5)
-    return multiple_of * min(max(multiples, 1), total // multiple_of)
 
 
 def keep_best(scores: Tensor, count: int) -> Tensor:

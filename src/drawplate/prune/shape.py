@@ -1,11 +1,9 @@
 """The sizes of a Llama-architecture decoder, as its config states them and as pruning makes them."""
 
 import dataclasses
-import math
 from typing import Any
 
-from drawplate.errors import DrawplateError
-from drawplate.prune.keep import kept_count
+from drawplate.limits import check_layers, kept_channels, kept_groups, kept_hidden
 from drawplate.prune.options import PruneOptions
 
 
@@ -55,61 +53,17 @@ class Shape:
         Raises:
             DrawplateError: If something asked for removes nothing, or too much.
         """
-        kept = options.keep_layers
-        if isinstance(kept, list) and (
-            len(kept) != self.layers - options.layers or kept[-1] >= self.layers
-        ):
-            raise DrawplateError(
-                f"keep_layers: {kept} are not the {self.layers - options.layers} of {self.layers} "
-                f"layers that stay when {options.layers} go",
-                f"write indices below {self.layers}, and layers: {self.layers - len(kept)}",
-            )
-        if options.layers > max(self.layers - 2, 0):
-            raise DrawplateError(
-                f"layers: {options.layers} of {self.layers} cannot go, the first and last stay",
-                f"write at most layers: {max(self.layers - 2, 0)}",
-            )
-        channels = kept_count(self.channels, options.mlp_share, options.multiple_of)
-        if options.mlp_share and channels == self.channels:
-            raise DrawplateError(
-                f"mlp_share: {options.mlp_share} of {self.channels} channels removes none when "
-                f"they are kept in multiples of {options.multiple_of}",
-                "raise mlp_share, lower multiple_of, or write mlp_share: 0.0",
-            )
-        groups = kept_count(self.groups, options.kv_group_share)
-        if options.kv_group_share and groups == self.groups:
-            raise DrawplateError(
-                f"kv_group_share: {options.kv_group_share} of {self.groups} removes none",
-                f"write kv_group_share: {1 / self.groups:.3f} to remove one, or 0.0",
-            )
-        shrunk = dataclasses.replace(
-            self, layers=self.layers - options.layers, channels=channels, groups=groups
+        check_layers(self.layers, options.layers, options.keep_layers)
+        channels = kept_channels(self.channels, options.mlp_share, options.multiple_of)
+        groups = kept_groups(self.groups, options.kv_group_share)
+        heads = groups * self.heads_per_group
+        return dataclasses.replace(
+            self,
+            layers=self.layers - options.layers,
+            channels=channels,
+            groups=groups,
+            hidden=kept_hidden(self.hidden, options.hidden_share, options.multiple_of, heads),
         )
-        return dataclasses.replace(shrunk, hidden=shrunk._hidden(options))
-
-    def _hidden(self, options: PruneOptions) -> int:
-        """The hidden size after pruning, with heads pruned already.
-
-        A multiple of the number of query heads too: the Llama config of transformers asks for it
-        even where head_dim is given, and others divide without asking.
-
-        Raises:
-            DrawplateError: If what is asked for removes nothing.
-        """
-        multiple = math.lcm(options.multiple_of, self.groups * self.heads_per_group)
-        hidden = kept_count(self.hidden, options.hidden_share, multiple)
-        if options.hidden_share and hidden == self.hidden:
-            possible = range(multiple, self.hidden, multiple)
-            shares = [f"{1 - size / self.hidden:.4g}" for size in reversed(possible)]
-            raise DrawplateError(
-                f"hidden_share: {options.hidden_share} of {self.hidden} removes none when hidden "
-                f"channels are kept in multiples of {multiple}, the least common multiple of "
-                f"multiple_of: {options.multiple_of} and the query heads",
-                f"write hidden_share: {' or '.join(shares)}"
-                if shares
-                else "lower multiple_of, or write hidden_share: 0.0",
-            )
-        return hidden
 
 
 def shrunk_config(config: dict[str, Any], shape: Shape, kept_layers: list[int]) -> dict[str, Any]:

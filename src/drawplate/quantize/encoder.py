@@ -17,9 +17,10 @@ from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import Activations, QuantizedTensor
 from drawplate.layerwise.encoder import UNITS, Encoder, check_walk, open_encoder, walk_layer
 from drawplate.layerwise.workers import Workers, workers
+from drawplate.limits import check_group_size
 from drawplate.quantize.activations import fixed_range
 from drawplate.quantize.allot import Form
-from drawplate.quantize.grid import check_group_size, round_to_nearest
+from drawplate.quantize.grid import round_to_nearest
 from drawplate.quantize.layers import is_replaced, layer_entries, quantize_layers
 from drawplate.quantize.losses import Measured
 from drawplate.quantize.options import QuantizeOptions

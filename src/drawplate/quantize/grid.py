@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from drawplate.checkpoint.tensors import QuantizedTensor
-from drawplate.errors import DrawplateError
 
 SMALLEST_SCALE = 2.0**-24
 """The smallest positive float16; stands for the scale of a group of zeros."""
@@ -17,20 +16,6 @@ SHRINK_FACTORS = tuple(1.0 - 0.02 * step for step in range(18))
 """Candidates of the searched grid, as shares of the range from minimum to maximum."""
 CANDIDATES_AT_ONCE = 2**20
 """Weights times candidates tried together: few operations, within a core's cache."""
-
-
-def check_group_size(in_features: int, group_size: int, name: str) -> None:
-    """Refuse groups that do not tile a weight's columns.
-
-    Raises:
-        DrawplateError: If `group_size` does not divide `in_features`; it names sizes that do.
-    """
-    if in_features % group_size:
-        fitting = [size for size in (16, 32, 64, 128, 256) if in_features % size == 0]
-        raise DrawplateError(
-            f"group_size {group_size} does not divide the {in_features} columns of {name}",
-            f"choose one of {', '.join(map(str, fitting)) or 'the divisors of it'}",
-        )
 
 
 def minmax_grid(groups: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ from drawplate.checkpoint.quantized import Entry, read_float, write_quantized
 from drawplate.checkpoint.tensors import QuantizedTensor
 from drawplate.errors import DrawplateError
 from drawplate.layerwise.decoder import open_skeleton
+from drawplate.limits import check_group_size
 from drawplate.progress import progress
-from drawplate.quantize.grid import check_group_size, round_to_nearest
+from drawplate.quantize.grid import round_to_nearest
 from drawplate.quantize.options import QuantizeOptions
 
 HEAD = "lm_head"

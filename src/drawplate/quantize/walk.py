@@ -5,6 +5,7 @@ layer's weights and the calibration windows' hidden states are in memory at a ti
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,10 @@ from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.stored import Stored
 from drawplate.checkpoint.quantized import Entry, write_quantized
 from drawplate.checkpoint.tensors import QuantizedTensor
-from drawplate.errors import DrawplateError
 from drawplate.layerwise.decoder import UNITS, Decoder, check_walk, open_decoder, walk_layer
 from drawplate.layerwise.workers import Workers, workers
+from drawplate.limits import SHAPE_BYTES, bits_left, check_group_size
 from drawplate.quantize.allot import Form, allot_forms, parse_form
-from drawplate.quantize.grid import check_group_size
 from drawplate.quantize.layers import (
     is_replaced,
     layer_entries,
@@ -36,7 +36,6 @@ from drawplate.quantize.units import quantize_unit
 
 WINDOWS_AT_ONCE = 4
 SENSITIVITY_WINDOWS = 4
-SHAPE_BYTES = 16  # that a packed weight is stored with
 FORMS_FILE = "forms.json"
 HARM_FILE = "harm.json"
 
@@ -68,14 +67,15 @@ def quantize_gptq_checkpoint(
         DrawplateError: If the architecture is another one or the group size does not fit.
     """
     decoder = open_decoder(parent)
-    sizes = {options.group_size}
+    sizes, setting = {options.group_size}, "group_size"
     if options.is_budgeted:
-        sizes = {form.group_size for form in options.forms}
+        sizes, setting = {form.group_size for form in options.forms}, "candidates"
         options = dataclasses.replace(options, bits_per_weight=_budget(decoder, parent, options))
-    for module in (module for modules in UNITS.values() for module in modules):
-        linear = decoder.skeleton.base_model.layers[0].get_submodule(module)
-        for group_size in sorted(sizes):
-            check_group_size(linear.in_features, group_size, module)
+    layer = decoder.skeleton.base_model.layers[0]
+    modules = (module for unit in UNITS.values() for module in unit)
+    columns = {module: layer.get_submodule(module).in_features for module in modules}
+    for module, group_size in itertools.product(columns, sorted(sizes)):
+        check_group_size(columns[module], group_size, module, setting, columns.values())
     with torch.no_grad(), workers(threads) as pool:
         check_walk(decoder, windows, pool)
         forms = _forms_of_units(decoder, windows, options, resume_folder, pool)
@@ -103,16 +103,8 @@ def _budget(decoder: Decoder, parent: Path, options: QuantizeOptions) -> float:
         elif name != f"{HEAD}.weight":
             is_table = name.endswith("embed_tokens.weight")
             other_bytes += numbers * (2 if is_table else getattr(torch, form.dtype).itemsize)
-    left = 8 * (options.budget_megabytes * 1e6 - other_bytes - SHAPE_BYTES) / weights
     least = min(form.bits_per_weight(options.symmetric) for form in options.forms)
-    if left < least:
-        smallest = (other_bytes + least * weights / 8) / 1e6
-        raise DrawplateError(
-            f"budget_megabytes {options.budget_megabytes:g} leaves {left:.2f} bits a weight beside "
-            f"{other_bytes / 1e6:.2f} MB of embeddings and norms",
-            f"write {math.ceil(100 * smallest) / 100} or more, or smaller candidates",
-        )
-    return left
+    return bits_left(options.budget_megabytes, weights, other_bytes + SHAPE_BYTES, least)
 
 
 def _forms_of_units(

@@ -1,9 +1,12 @@
 """One generation: its recipes built and measured by one nested build, failures told apart."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
 
+from drawplate.build.contradictions import problem
+from drawplate.build.estimate import sizes_here
 from drawplate.build.job import read_measurement
 from drawplate.build.plan import Node, json_or_none
 from drawplate.build.workflow import make_plan, with_recipes
@@ -14,6 +17,45 @@ from drawplate.search.trials import Outcome
 
 GOAL = "proxies"
 CLOCKS_DIFFER_SECONDS = 5.0  # those of a cluster's nodes
+
+
+def without_refuted(
+    candidates: dict[str, Candidate], words: dict[str, Any], root: Path, cores: int | None
+) -> dict[str, Candidate]:
+    """The candidates, those that the base's sizes refute with that as their problem.
+
+    The base is built for it if it is not here yet, so that what is proposed never hangs on when
+    its sizes became known.
+
+    Args:
+        candidates: Every recipe of the space, by name.
+        words: See `build_generation`; so the next two.
+        root: The repository.
+        cores: Processors the build may use, None on a cluster.
+
+    Raises:
+        DrawplateError: If the base cannot be built, or all recipes are refuted.
+    """
+    first = next(name for name, candidate in candidates.items() if not candidate.problem)
+    chosen = with_recipes(words, [first])
+    base, started = make_plan(chosen, root).of("base")[0], time.time()
+    if not base.fresh(root):
+        run_build(snakemake_words(chosen, cores, [str(base.stamp)]), outer_build())
+        if not base.fresh(root):
+            why = _reason(base, root, started) or "see what was printed above, and run it again"
+            raise DrawplateError("search: the base could not be built", why)
+    here = sizes_here(base, root)
+    if here is None:
+        return candidates
+    told = {
+        name: c if c.problem else dataclasses.replace(c, problem=problem(c.steps, here[0]))
+        for name, c in candidates.items()
+    }
+    if all(candidate.problem for candidate in told.values()):
+        raise DrawplateError(
+            "search: no recipe of its space can be built", told[first].problem or ""
+        )
+    return told
 
 
 def build_generation(

@@ -266,6 +266,20 @@ def test_a_build_is_refused_at_the_door_unless_told_otherwise(checkout, capsys, 
     assert "write check=on or check=off" in capsys.readouterr().err
 
 
+def test_refuted_settings_are_refused_by_plan_and_build(checkout, capsys, monkeypatch):
+    monkeypatch.setattr(workflow, "_kept", [])
+    overrides = [*LARGE, "++distill.top_k=200000"]
+    said = "distill base.w75.kd: top_k 200000 is more than the 128256 tokens of base"
+    with pytest.raises(SystemExit):
+        main(["plan", *(word for override in overrides for word in ("--override", override))])
+    assert said in capsys.readouterr().err
+    config = {"experiment": "smollm2", "overrides": overrides}
+    with pytest.raises(SystemExit):
+        open_plan(config)
+    assert f"{said} (sizes from large/config.json): lower top_k" in capsys.readouterr().err
+    assert open_plan(config | {"check": "off"}).nodes
+
+
 def test_limits_of_control_groups_count(tmp_path):
     groups, mount = tmp_path / "cgroup", tmp_path / "mount"
     unlimited = usable_memory_bytes(tmp_path / "none", mount)

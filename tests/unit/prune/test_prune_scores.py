@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from drawplate.layerwise.moments import second_moment
 from drawplate.layerwise.workers import workers
+from drawplate.limits import kept_count
 from drawplate.prune.compensate import refit, relative_error, widened
 from drawplate.prune.cut import Cut, Fitted
 from drawplate.prune.keep import (
     chosen_layers,
     keep_best,
-    kept_count,
     layers_to_keep,
     rows_of_groups,
 )

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from drawplate.errors import DrawplateError
+from drawplate.limits import check_group_size
 from drawplate.quantize.grid import (
-    check_group_size,
     minmax_grid,
     round_to_grid,
     round_to_nearest,
@@ -77,6 +77,18 @@ def test_group_size_that_does_not_divide_is_refused_with_the_sizes_that_do():
     with pytest.raises(DrawplateError, match=r"choose one of 16, 32, 64$") as failure:
         check_group_size(576, 128, "q_proj")
     assert "576 columns of q_proj" in failure.value.what
+    with pytest.raises(DrawplateError, match=r"choose one of 16, 32$"):
+        check_group_size(576, 128, "q_proj", others=[1504])
+
+
+def test_a_candidate_that_does_not_divide_is_named_as_one():
+    with pytest.raises(DrawplateError, match=r"^candidates: groups of 128 do not .* 16 or 32 only"):
+        check_group_size(96, 128, "down_proj", "candidates")
+
+
+def test_where_no_group_size_divides_none_is_offered():
+    with pytest.raises(DrawplateError, match=r"no group size, a multiple of 16, divides"):
+        check_group_size(1000, 32, "down_proj")
 
 
 def test_half_quadratic_grid_lets_outliers_go_where_minmax_does_not():

@@ -168,6 +168,8 @@ def test_group_size_must_divide(tiny_llama, calibration_data, tmp_path):
         with pytest.raises(DrawplateError, match=r"group_size 48 does not divide the .* columns"):
             changes = {"method": method, "group_size": 48, "bits_per_weight": None}
             quantize(tiny_llama, calibration_data, tmp_path / method, **changes)
+    with pytest.raises(DrawplateError, match=r"^candidates: groups of 128 do not divide the 64 "):
+        quantize(tiny_llama, calibration_data, tmp_path / "mixed", candidates=["4/32", "4/128"])
 
 
 def test_too_little_text_is_refused(tiny_llama, calibration_data, tmp_path):

@@ -3,9 +3,14 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from drawplate.artifacts.files import write_json
-from drawplate.build.plan import Node
-from drawplate.search.generation import outcome
+from drawplate.build.plan import Node, Plan
+from drawplate.config.space import Candidate
+from drawplate.errors import DrawplateError
+from drawplate.search import generation
+from drawplate.search.generation import outcome, without_refuted
 from drawplate.search.trials import Outcome
 
 
@@ -58,3 +63,60 @@ def test_a_measured_recipe_has_both_numbers(tmp_path) -> None:
     finish(tmp_path, QUANTIZE, {"files": []})
     finish(tmp_path, PROXY, {"result": {"loss": 0.5, "bytes": 7}})
     assert outcome(PROXY, tmp_path, time.time()) == Outcome(0.5, 7)
+
+
+def candidate(name: str, problem: str | None = None, **settings) -> Candidate:
+    step = {"kind": "quantize", "method": "rtn", "activations": "none", "group_size": 32}
+    return Candidate(name=name, choices={}, steps={name: step | settings}, problem=problem)
+
+
+SIZES = {
+    "model_type": "llama",
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "vocab_size": 384,
+}
+WORDS = {"experiment": "tiny", "overrides": [], "hardware": "cpu"}
+
+
+@pytest.fixture
+def base(monkeypatch):
+    """A base that is not built yet, in the plan of every build."""
+    base = node("base", "artifacts/tiny/base")
+    base.config["source"] = {"kind": "pypi"}
+    plan = Plan("tiny", "tiny", {}, "", [base], [])
+    monkeypatch.setattr(generation, "make_plan", lambda words, root: plan)
+    return base
+
+
+def test_recipes_that_the_sizes_of_the_base_refute_are_not_proposed(tmp_path, base, monkeypatch):
+    def build(command, alive):
+        assert command[-1] == str(base.stamp)
+        write_json(tmp_path / base.folder / "config.json", SIZES)
+        finish(tmp_path, base, {"files": []})
+        return 0
+
+    monkeypatch.setattr(generation, "run_build", build)
+    space = {
+        "a": candidate("a", "no engine"),
+        "b": candidate("b"),
+        "c": candidate("c", group_size=64),
+    }
+    told = without_refuted(space, WORDS, tmp_path, 1)
+    assert (told["a"].problem, told["b"].problem) == ("no engine", None)
+    assert told["c"].problem.startswith("step c: group_size 64 does not divide the 96 columns")
+    monkeypatch.setattr(generation, "run_build", None)  # it is built already
+    with pytest.raises(DrawplateError, match="no recipe of its space can be built: step c: group"):
+        without_refuted({"c": space["c"]}, WORDS, tmp_path, 1)
+
+
+def test_a_base_that_cannot_be_built_ends_a_search_with_its_reason(tmp_path, base, monkeypatch):
+    def build(command, alive):
+        write_json(tmp_path / base.failure_file, {"key": base.digest, "reason": "no network"})
+        return 1
+
+    monkeypatch.setattr(generation, "run_build", build)
+    with pytest.raises(DrawplateError, match=r"base could not be built: base base\.q: no net"):
+        without_refuted({"b": candidate("b")}, WORDS, tmp_path, 1)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from drawplate import limits
 from drawplate.errors import DrawplateError
 
 BY_QUERY_HEADS = ("self_attn.q_proj.weight", "self_attn.q_proj.bias")
@@ -61,24 +62,13 @@ class Cut:
 def fits(widths: Widths, ranks: int) -> bool:
     """Whether every rank can get the same number of whole heads and of MLP features."""
     heads, shared = widths.attention_heads, widths.key_value_heads
-    heads_fit = heads % ranks == 0 and (shared % ranks == 0 or ranks % shared == 0)
-    return heads_fit and widths.intermediate % ranks == 0
+    return limits.ranks_fit(heads, shared, widths.intermediate, ranks)
 
 
 def check_ranks(widths: Widths, ranks: int) -> None:
-    """Refuse a number of ranks that the model cannot be cut for.
-
-    Raises:
-        DrawplateError: Naming the numbers that work.
-    """
-    if ranks >= 1 and fits(widths, ranks):
-        return
-    working = [str(n) for n in range(1, widths.attention_heads + 1) if fits(widths, n)]
-    raise DrawplateError(
-        f"{ranks} ranks do not divide {widths.attention_heads} attention heads, "
-        f"{widths.key_value_heads} key/value heads and {widths.intermediate} MLP features",
-        f"set ranks to {' or '.join(working)}",
-    )
+    """Refuse a number of ranks that the model cannot be cut for, see `limits.check_ranks`."""
+    heads, shared = widths.attention_heads, widths.key_value_heads
+    limits.check_ranks(heads, shared, widths.intermediate, ranks)
 
 
 def plan_cuts(shapes: Mapping[str, Sequence[int]], widths: Widths, ranks: int) -> dict[str, Cut]:
