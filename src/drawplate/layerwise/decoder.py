@@ -58,8 +58,42 @@ class Decoder:
         return layer.eval().requires_grad_(False)
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Hidden states [..., hidden] that enter the first layer, float32."""
-        return nn.functional.embedding(token_ids, self._embedding()).to(torch.float32)
+        """Hidden states [windows, tokens, hidden] that enter the first layer, float32."""
+        return self.through(token_ids, [])
+
+    def through(self, token_ids: Tensor, layers: list[nn.Module]) -> Tensor:
+        """Hidden states [windows, tokens, hidden] behind these first layers, float32.
+
+        All around the layers is the model's own code, which in some families scales embeddings.
+        """
+        rows, places = token_ids.unique(return_inverse=True)
+        base = self._of_few_tokens(rows).base_model
+        base.layers.extend(layers)
+        base.config.num_hidden_layers = len(layers)
+        base.norm = nn.Identity()
+        with torch.no_grad():
+            hidden: Tensor = base(input_ids=places, use_cache=False).last_hidden_state
+        return hidden
+
+    def scales_logits(self, token_ids: Tensor) -> bool:
+        """Whether the model does more with its head than multiply the last norm's output with it."""
+        rows, places = token_ids.unique(return_inverse=True)
+        model = self._of_few_tokens(rows)
+        model.base_model.norm = self.final_norm()
+        model.lm_head.weight = nn.Parameter(self.head_weight()[rows].to(torch.float32))
+        with torch.no_grad():
+            logits = model(input_ids=places, use_cache=False).logits
+            plain = self.final_norm()(self.embed(token_ids)) @ model.lm_head.weight.t()
+        return not torch.allclose(logits, plain, rtol=1e-3, atol=1e-3 * float(plain.std()))
+
+    def _of_few_tokens(self, rows: Tensor) -> Any:
+        """The model without layers, its vocabulary these ids alone."""
+        config = copy.deepcopy(self.skeleton.config)
+        config.num_hidden_layers, config.vocab_size, config.pad_token_id = 0, len(rows), None
+        model = type(self.skeleton)(config).eval()
+        table = self._embedding()[rows].to(torch.float32)
+        model.base_model.embed_tokens.weight = nn.Parameter(table)
+        return model
 
     def final_norm(self) -> nn.Module:
         """The norm between the last layer and the head."""
@@ -94,13 +128,18 @@ def open_decoder(folder: Path) -> Decoder:
     base = skeleton.base_model
     layers = getattr(base, "layers", [])
     known = len(layers) > 0 and all(_has(layers[0], part) for part in PARTS)
-    if not known or not hasattr(base, "rotary_emb") or not hasattr(skeleton, "lm_head"):
+    known = known and all(hasattr(base, part) for part in ("rotary_emb", "embed_tokens", "norm"))
+    problem = "" if known and hasattr(skeleton, "lm_head") else "has other parts"
+    prefix = f"{skeleton.base_model_prefix}.layers."
+    decoder = Decoder(skeleton, read_float(folder), prefix, len(layers))
+    problem = problem or _foreign(decoder)
+    if problem:
         raise DrawplateError(
-            f"{folder} is a {type(skeleton).__name__}, no decoder of the Llama architecture",
+            f"{folder} is a {type(skeleton).__name__}, no decoder of the Llama architecture "
+            f"(it {problem})",
             "use method: rtn",
         )
-    prefix = f"{skeleton.base_model_prefix}.layers."
-    return Decoder(skeleton, read_float(folder), prefix, len(layers))
+    return decoder
 
 
 def open_skeleton(folder: Path) -> Any:
@@ -165,14 +204,14 @@ def walk_layer(
 
 
 def check_walk(decoder: Decoder, token_ids: Tensor, pool: Workers) -> None:
-    """Make sure that a walk through a layer gives what the layer itself gives.
+    """Make sure that a walk through the first layer gives what the model itself gives.
 
     Raises:
         DrawplateError: If it does not: the architecture has parts that the walk does not know.
     """
     layer, positions = decoder.layer(0), decoder.positions(token_ids.shape[1])
     hidden = [decoder.embed(token_ids[:1])]
-    expected = layer(hidden[0], position_embeddings=positions, attention_mask=None)
+    expected = decoder.through(token_ids[:1], [layer])
     for _ in walk_layer(layer, hidden, positions, pool):
         pass
     if not torch.allclose(hidden[0], expected, rtol=1e-3, atol=1e-3 * float(expected.std())):
@@ -180,6 +219,21 @@ def check_walk(decoder: Decoder, token_ids: Tensor, pool: Workers) -> None:
             f"{type(layer).__name__} computes more than a Llama-architecture layer",
             "use method: rtn",
         )
+
+
+def _foreign(decoder: Decoder) -> str:
+    """What a walk would find out too late of a model with the right parts, if anything."""
+    base, name = decoder.skeleton.base_model, decoder.skeleton.base_model_prefix
+    if list(base.norm.state_dict()) != ["weight"] or not hasattr(base.config, "rms_norm_eps"):
+        return "ends with no RMS norm"
+    for needed in (f"{name}.norm.weight", f"{name}.embed_tokens.weight"):
+        if needed not in decoder.tensors:
+            return f"stores no {needed}"
+    try:
+        decoder.positions(1)
+    except TypeError:
+        return "has several rotary embeddings"
+    return ""
 
 
 def _has(module: nn.Module, path: str) -> bool:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from drawplate.errors import DrawplateError
 from drawplate.layerwise.decoder import UNITS, Decoder
 from drawplate.layerwise.workers import Workers
 from drawplate.progress import progress
@@ -49,7 +50,15 @@ def measure_harm(
         seed: Of the labels, which are drawn from the model's own predictions.
         folder: Where the inputs of the layers wait for the backward pass.
         pool: Where windows are computed.
+
+    Raises:
+        DrawplateError: If the model does more with its head than multiply with it.
     """
+    if decoder.scales_logits(windows[:1]):
+        raise DrawplateError(
+            f"{type(decoder.skeleton).__name__} scales its logits, which sensitivities do not know",
+            "write null for the budget",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     positions = decoder.positions(windows.shape[1])
     hidden = list(decoder.embed(windows).split(1))
