@@ -53,6 +53,7 @@ def test_a_pair_is_a_variant_held_against_its_target(pairs: Checkout) -> None:
         assert pair["draft"] == f"base.{draft}"
         assert pair["quality"]["compared_with"] == "float-onnxruntime-cpu"
         assert pair["quality"]["perplexity"] == target["quality"]["perplexity"]
+        assert pair["quality"]["measured_through"]["digest"] == target["artifact"]["digest"]
         assert pair["artifact"]["bytes"] > target["artifact"]["bytes"]
         assert pair["gate"]["measures"]["speedup"]["value"] > 0
         folder = pairs.path / pair["artifact"]["path"]

@@ -184,6 +184,8 @@ def _student_sizes(node: Node, base: Architecture | None, root: Path) -> Archite
 def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
     """One job's need, computed, with memory and time of its former run if there was one."""
     computed = _with_draft(cost(node.stage, _work(node, plan, models)), node, models)
+    if "target_evaluate" in node.parents:
+        computed = Cost(seconds=2)  # compares digests and takes what was measured
     memory, minutes, result = (
         computed.memory_bytes,
         computed.minutes(cores()),

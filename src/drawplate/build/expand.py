@@ -43,7 +43,7 @@ def expand(
     engines: dict[str, Node] = {}
     for variant in variants:
         engines[variant["name"]] = add_engine(planner, build, variant, checkpoints, artifacts)
-    for variant in variants:
+    for variant in sorted(variants, key=lambda v: build.engines[v["engine"]].draft is not None):
         add_measurements(planner, build, variant, engines, base, data, machine, results)
     for variant in variants:
         add_gate(planner, build, variant, engines, results)

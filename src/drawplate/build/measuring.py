@@ -58,7 +58,7 @@ def add_measurements(
     """Add what verifies, evaluates and benchmarks a variant, and note it as the variant's `nodes`.
 
     Args:
-        planner: Where they are added.
+        planner: Where they are added; a pair's target has its measurements there.
         build: The checked configuration.
         variant: A row of `variants.variant_rows`; changed in place.
         engines: Every variant's engine by the variant's name.
@@ -84,17 +84,23 @@ def add_measurements(
         {"engine": engine, "parent": engine.parents["parent"]},
         **common,
     )
+    against, target, text = {}, {}, {}
+    if variant["parent"]:
+        against = {"against": engines[variant["parent"]]}
+    if settings.draft is not None:
+        # A pair has the scores of its target. How many proposals are accepted depends on the text:
+        # it is timed on real one.
+        evaluation = _evaluation_of(planner, variant["parent"])
+        target = {"target": engines[variant["parent"]], "target_evaluate": evaluation}
+        text = {"data": data}
     variant["nodes"]["evaluate"] = planner.add(
         "evaluate",
         name,
         folder / "evaluate",
         {**task, **build.evaluate},
-        {"engine": engine, "base": base, "data": data, "verify": verify},
+        {"engine": engine, "base": base, "data": data, "verify": verify, **target},
         **common,
     )
-    against = {"against": engines[variant["parent"]]} if variant["parent"] else {}
-    # How many proposals are accepted depends on the text: a pair is timed on real one.
-    text = {"data": data} if settings.draft is not None else {}
     variant["nodes"]["benchmark"] = planner.add(
         "benchmark",
         name,
@@ -124,9 +130,7 @@ def add_gate(
     nodes = variant["nodes"]
     parents = {k: nodes[k] for k in ("engine", "verify", "evaluate", "benchmark")}
     if variant["base"]:
-        parents["base_evaluate"] = next(
-            n for n in planner.nodes if (n.stage, n.name) == ("evaluate", variant["base"])
-        )
+        parents["base_evaluate"] = _evaluation_of(planner, variant["base"])
     if variant["parent"]:
         parents["parent_engine"] = engines[variant["parent"]]
     nodes["gate"] = planner.add(
@@ -136,3 +140,8 @@ def add_gate(
         {"task": build.base["task"], **build.gate},
         parents,
     )
+
+
+def _evaluation_of(planner: Planner, name: str) -> Node:
+    """The evaluation of a variant that has its measurements."""
+    return next(n for n in planner.nodes if (n.stage, n.name) == ("evaluate", name))

@@ -135,6 +135,8 @@ def _quality(row: Row, gate: dict[str, Any] | None) -> dict[str, Any] | None:
     whole, texts = own["perplexity_all"], own["perplexity"] or {}
     return {
         "source": own["source"],
+        # A pair's target, whose very files gave the scores.
+        "measured_through": own.get("measured_through"),
         # The contract wants an interval; a single window has none, and stands by its text.
         "perplexity": whole if whole and whole["ci95"] else None,
         "kl_to_base": own["kl_to_base"],

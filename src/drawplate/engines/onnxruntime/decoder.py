@@ -24,7 +24,8 @@ ARCHITECTURES = (
 )
 GENERATE_GRAPH = "model.onnx"
 LOGITS_GRAPH = "logits.onnx"
-FILES = (GENERATE_GRAPH, LOGITS_GRAPH, "model.onnx.data", genai.GENAI_CONFIG)
+WEIGHTS = "model.onnx.data"
+FILES = (GENERATE_GRAPH, LOGITS_GRAPH, WEIGHTS, genai.GENAI_CONFIG)
 
 
 def build_graph(

@@ -21,6 +21,8 @@ from drawplate.errors import DrawplateError
 OPTIONS: dict[str, Any] = {"draft": None, "draft_tokens": 4, **onnxruntime.OPTIONS}
 SETTINGS = "engine.json"
 TARGET, DRAFT = "target", "draft"  # folders, each a whole engine of its own
+# Files that log-likelihoods depend on, and where the same ones stand in the target's own engine.
+SCORED_BY = {f"{TARGET}/{name}": name for name in (decoder.LOGITS_GRAPH, decoder.WEIGHTS)}
 
 
 def compile(
@@ -44,7 +46,8 @@ def compile(
         labels[role] = onnxruntime.compile(source, output / role, own, threads)
     write_json(output / genai.GENAI_CONFIG, joined_config(output))
     copy_processing(checkpoint, output)
-    write_json(output / SETTINGS, {"engine": "speculative", "task": CAUSAL_LM, **options})
+    settings = {"engine": "speculative", "task": CAUSAL_LM, "scored_by": SCORED_BY, **options}
+    write_json(output / SETTINGS, settings)
     return pair_label(labels[TARGET], labels[DRAFT])
 
 

@@ -1,0 +1,43 @@
+"""A pair of target and draft has its target's scores: the same graph over the same weights gives them.
+
+A draft decides how soon an answer comes, never which. So where the files that a pair is scored
+through are byte for byte those of its target's own engine, that engine's evaluation is the pair's.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from drawplate.artifacts.files import read_json
+from drawplate.artifacts.manifest import intact_manifest
+
+PROCESSING = {name: name for name in ("config.json", "tokenizer.json")}
+
+
+def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """What was measured of the target's engine, as the pair's own.
+
+    Args:
+        pair: Engine folder of the pair, whose `engine.json` names under `scored_by` the files that
+            logits depend on, and the target's engine's names of them.
+        target: Engine folder of the target alone.
+        evaluation: Result of the evaluate stage on the target's engine.
+
+    Returns:
+        The evaluation with the pair as its `artifact` and the target's engine as
+        `measured_through`; None if a file differs, or the evaluation is of something else.
+
+    Raises:
+        DrawplateError: If a file of either is not what its manifest says.
+    """
+    own, others = intact_manifest(pair), intact_manifest(target)
+    scored_by: dict[str, str] | None = read_json(pair / "engine.json").get("scored_by")
+    if not scored_by or evaluation["artifact"]["digest"] != others["digest"]:
+        return None
+    pair_files, target_files = (
+        {row["path"]: row["sha256"] for row in manifest["files"]} for manifest in (own, others)
+    )
+    for name, theirs in (PROCESSING | scored_by).items():
+        if name not in pair_files or pair_files[name] != target_files.get(theirs):
+            return None
+    artifact = {"path": str(pair), "digest": own["digest"]}
+    return {**evaluation, "artifact": artifact, "measured_through": evaluation["artifact"]}
