@@ -18,7 +18,7 @@ MICRO_TOKENS = 1024  # of a training, computed at once
 SENSITIVITY_WINDOWS = 4
 HEAD_ROWS = 8192  # of the vocabulary, computed at once
 READ_BYTES_PER_S = 20e9  # assumed, of weights while a token is written
-GRID_PASSES = 100  # over a weight while the grid of its groups is searched and its columns rounded
+GRID_PASSES = 60  # over a weight while the grid of its groups is searched and its columns rounded
 
 
 def _tokens_of(config: Mapping[str, Any]) -> int:
@@ -121,7 +121,11 @@ def quantize(work: Work) -> Cost:
         sensitivity = max(records, chunks) + 8.0 * sizes.layer_parameters
     passes = 2.0 * sizes.layers * sizes.layer_parameters * tokens
     curvature = sizes.layers * (2.0 * tokens * (3 * sizes.hidden**2 + sizes.mlp**2))
-    harm = 8.0 * few * window * sizes.parameters if is_budgeted(config) else 0.0
+    harm, grids = 0.0, 1
+    if is_budgeted(config):
+        harm = 8.0 * few * window * sizes.parameters
+        # Grids of fewer than 8 bits are searched for every candidate before one is rounded to.
+        grids += sum(not str(form).startswith("8") for form in config["candidates"])
     return dataclasses.replace(
         whole,
         memory_bytes=TORCH_BYTES
@@ -129,7 +133,7 @@ def quantize(work: Work) -> Cost:
         + max(walk, sensitivity, whole.memory_bytes - TORCH_BYTES - work.model.stored_bytes),
         scratch_bytes=1.7 * work.result.stored_bytes,  # finished layers, one byte a code
         flops=passes + curvature + harm + sizes.layers * 4.0 * sizes.widest_input**3,
-        elements=GRID_PASSES * float(sizes.parameters),
+        elements=grids * GRID_PASSES * float(sizes.parameters),
         seconds=10,
     )
 

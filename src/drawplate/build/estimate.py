@@ -16,6 +16,7 @@ from drawplate.build.costs import cost
 from drawplate.build.hardware import cores
 from drawplate.build.plan import Node, Plan, json_or_none
 from drawplate.build.shapes import Architecture, Model, architecture_of, guessed
+from drawplate.build.stages import STAGES
 from drawplate.build.work import Cost, Work
 from drawplate.errors import DrawplateError
 
@@ -188,7 +189,7 @@ def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
         computed = Cost(seconds=2)  # compares digests and takes what was measured
     memory, minutes, result = (
         computed.memory_bytes,
-        computed.minutes(cores()),
+        computed.minutes(_threads(node)),
         computed.result_bytes,
     )
     former = json_or_none(root / node.record)
@@ -251,8 +252,13 @@ def _work(node: Node, plan: Plan, models: dict[str, Model]) -> Work:
         tasks=len(data.get("tasks", {})),
         source=node.config["source"] if node.stage == "base" else {},
         teacher=models[live.digest] if live else None,
-        threads=cores(),
+        threads=_threads(node),
     )
+
+
+def _threads(node: Node) -> int:
+    """Threads that a job computes on where nothing else is said."""
+    return max(1, cores() // 2) if STAGES[node.stage].step else cores()
 
 
 def _engine(node: Node) -> str | None:

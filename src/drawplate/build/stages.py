@@ -19,6 +19,7 @@ class Stage:
         script: Name of its script, without `.py`.
         packages: Locked packages that its bytes depend on.
         artifact: Whether it leaves an artifact with a manifest, not a measurement.
+        step: Whether it is part of a chain: two of these run at a time, each on half the cores.
         environment: Name of a second environment that part of its work runs in, see
             `build.environment`.
         environment_packages: Packages locked for that one that its bytes depend on.
@@ -27,6 +28,7 @@ class Stage:
     script: str
     packages: tuple[str, ...] = ()
     artifact: bool = False
+    step: bool = False
     environment: str | None = None
     environment_packages: tuple[str, ...] = ()
 
@@ -52,12 +54,16 @@ STAGES = {
         "base", ("torch", "transformers", "tokenizers", "gguf", "safetensors"), artifact=True
     ),
     "quantize": Stage(
-        "quantize", ("torch", "transformers", "compressed-tensors", "safetensors"), artifact=True
+        "quantize",
+        ("torch", "transformers", "compressed-tensors", "safetensors"),
+        artifact=True,
+        step=True,
     ),
     "quantize_library": Stage(
         "quantize_library",
         ("torch", "transformers", "compressed-tensors", "safetensors", "tokenizers"),
         artifact=True,
+        step=True,
         environment="llmcompressor",
         environment_packages=LLMCOMPRESSOR,
     ),
@@ -65,17 +71,21 @@ STAGES = {
         "sparsify",
         ("torch", "transformers", "safetensors", "tokenizers"),
         artifact=True,
+        step=True,
         environment="llmcompressor",
         environment_packages=LLMCOMPRESSOR,
     ),
-    "prune": Stage("prune", ("torch", "transformers", "safetensors"), artifact=True),
-    "rotate": Stage("rotate", ("torch", "transformers", "safetensors"), artifact=True),
-    "teacher": Stage("teacher", ("torch", "transformers", "safetensors")),
+    "prune": Stage("prune", ("torch", "transformers", "safetensors"), artifact=True, step=True),
+    "rotate": Stage("rotate", ("torch", "transformers", "safetensors"), artifact=True, step=True),
+    "teacher": Stage("teacher", ("torch", "transformers", "safetensors"), step=True),
     "distill": Stage(
-        "distill", ("torch", "transformers", "accelerate", "safetensors"), artifact=True
+        "distill", ("torch", "transformers", "accelerate", "safetensors"), artifact=True, step=True
     ),
     "recover": Stage(
-        "recover", ("torch", "transformers", "accelerate", "peft", "safetensors"), artifact=True
+        "recover",
+        ("torch", "transformers", "accelerate", "peft", "safetensors"),
+        artifact=True,
+        step=True,
     ),
     "compile": Stage("compile", ("transformers", "safetensors"), artifact=True),
     "verify": Stage("verify", ("torch", "transformers")),

@@ -11,6 +11,7 @@ from drawplate.engines import Engine
 from drawplate.progress import progress
 
 LOGIT_BYTES_AT_ONCE = 2**28  # of one batch's float32 logits; 1,365 tokens at a vocabulary of 49,152
+PADDED_SHARE = 0.125  # of a batch's longest sequence, the most that a shorter one is padded by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +50,16 @@ class EngineScorer:
             for context, continuation in (instance.args for instance in instances)
         ]
         results: dict[int, tuple[float, bool]] = {}
+        sequences = shared_sequences(requests)
         groups = batches(
-            [len(r.fed) for r in requests], LOGIT_BYTES_AT_ONCE // (4 * len(self._tokenizer))
+            [len(fed) for fed, _ in sequences], LOGIT_BYTES_AT_ONCE // (4 * len(self._tokenizer))
         )
         for group in progress(groups, self._what, unit="batches"):
-            scored = score(self._engine, [requests[i] for i in group])
-            results.update(zip(group, scored, strict=True))
+            rows = [sequences[i] for i in group]
+            for logits, (_, served) in zip(
+                run(self._engine, [fed for fed, _ in rows]), rows, strict=True
+            ):
+                results.update((i, score(logits, requests[i])) for i in served)
         return [results[i] for i in range(len(requests))]
 
 
@@ -91,38 +96,66 @@ def encode(
     return Request(fed, targets)
 
 
-def batches(lengths: list[int], tokens: int) -> list[list[int]]:
-    """Group requests of similar length, longest first, so that padding costs little.
+def shared_sequences(requests: list[Request]) -> list[tuple[list[int], list[int]]]:
+    """What has to be fed so that every request is served.
 
-    Args:
-        lengths: Tokens of each request.
-        tokens: Largest batch, padding included; a longer request is a batch of its own.
+    A causal model's logits do not depend on what comes later, so that a request whose tokens begin
+    another one's (choices of one token after the same context) is read off that one's.
 
     Returns:
-        Indices of the requests in each batch.
+        Token ids that begin no others, each with the indices of the requests it serves.
+    """
+    order = sorted(range(len(requests)), key=lambda i: requests[i].fed, reverse=True)
+    sequences: list[tuple[list[int], list[int]]] = []
+    for index in order:  # what begins others comes right behind them
+        fed = requests[index].fed
+        if not sequences or sequences[-1][0][: len(fed)] != fed:
+            sequences.append((fed, []))
+        sequences[-1][1].append(index)
+    return sequences
+
+
+def batches(lengths: list[int], tokens: int) -> list[list[int]]:
+    """Group sequences of similar length, longest first, so that padding costs little.
+
+    Args:
+        lengths: Tokens of each sequence.
+        tokens: Largest batch, padding included; a longer sequence is a batch of its own.
+
+    Returns:
+        Indices of the sequences in each batch.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     groups: list[list[int]] = []
     for index in order:
-        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= tokens:
+        longest = lengths[groups[-1][0]] if groups else 0
+        is_near = longest - lengths[index] <= longest * PADDED_SHARE
+        if groups and is_near and longest * (len(groups[-1]) + 1) <= tokens:
             groups[-1].append(index)
         else:
             groups.append([index])
     return groups
 
 
-def score(engine: Engine, requests: list[Request]) -> Iterator[tuple[float, bool]]:
-    """Log-likelihood in nats and greedy match of every request of one batch."""
-    longest = max(len(r.fed) for r in requests)
-    token_ids = np.zeros((len(requests), longest), dtype=np.int64)
-    for row, request in enumerate(requests):
-        token_ids[row, : len(request.fed)] = request.fed
-    logits = engine.logits(token_ids)
-    for row, request in enumerate(requests):
-        end = len(request.fed)
-        yield continuation_score(
-            logits[row, end - len(request.targets) : end], np.array(request.targets)
-        )
+def run(engine: Engine, sequences: list[list[int]]) -> Iterator[NDArray[np.float32]]:
+    """Logits [tokens, vocabulary] of every sequence of one batch."""
+    token_ids = np.zeros((len(sequences), max(map(len, sequences))), dtype=np.int64)
+    for row, fed in enumerate(sequences):
+        token_ids[row, : len(fed)] = fed
+    yield from (
+        rows[: len(fed)] for rows, fed in zip(engine.logits(token_ids), sequences, strict=True)
+    )
+
+
+def score(logits: NDArray[np.float32], request: Request) -> tuple[float, bool]:
+    """Log-likelihood in nats of a request's targets, and whether greedy decoding gives them.
+
+    Args:
+        logits: Of the request's tokens and perhaps more behind them [tokens, vocabulary].
+        request: What is asked.
+    """
+    end = len(request.fed)
+    return continuation_score(logits[end - len(request.targets) : end], np.array(request.targets))
 
 
 def continuation_score(

@@ -12,8 +12,9 @@ from drawplate.checkpoint.tensors import QuantizedTensor
 
 SMALLEST_SCALE = 2.0**-24
 """The smallest positive float16; stands for the scale of a group of zeros."""
-SHRINK_FACTORS = tuple(1.0 - 0.02 * step for step in range(18))
-"""Candidates of the searched grid, as shares of the range from minimum to maximum."""
+SHRINK_FACTORS = tuple(1.0 - 0.04 * step for step in range(9))
+"""Candidates of the searched grid, as shares of the range from minimum to maximum. Twice as many cost
+twice the time and round normally distributed groups of 32 with 1 % less squared error."""
 CANDIDATES_AT_ONCE = 2**20
 """Weights times candidates tried together: few operations, within a core's cache."""
 

@@ -79,7 +79,18 @@ def test_batches_hold_every_request_once_and_stay_small():
     groups = harness.batches(lengths, 100)
     assert sorted(i for group in groups for i in group) == list(range(7))
     for group in groups:
-        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 100
+        longest = max(lengths[i] for i in group)
+        assert len(group) == 1 or len(group) * longest <= 100
+        assert min(lengths[i] for i in group) >= 7 / 8 * longest
+
+
+def test_a_request_that_begins_another_is_read_off_that_one():
+    fed = [[1, 2, 3], [1], [1, 2, 4], [2, 1], [1, 2], [1, 2, 3], [2]]
+    sequences = harness.shared_sequences([harness.Request(ids, ids) for ids in fed])
+    assert sorted(ids for ids, _ in sequences) == [[1, 2, 3], [1, 2, 4], [2, 1]]
+    assert sorted(i for _, served in sequences for i in served) == list(range(7))
+    for ids, served in sequences:
+        assert all(ids[: len(fed[i])] == fed[i] for i in served)
 
 
 def test_scores_follow_from_log_likelihoods(engine, tokenizer, write_rows):
@@ -92,7 +103,8 @@ def test_scores_follow_from_log_likelihoods(engine, tokenizer, write_rows):
 
     def log_likelihood(context, continuation):
         request = harness.encode(tokenizer, context, continuation)
-        return next(harness.score(engine, [request]))[0]
+        (logits,) = harness.run(engine, [request.fed])
+        return harness.score(logits, request)[0]
 
     for number, row in enumerate(CHOICES):
         sums = [log_likelihood(row["context"], " " + c) for c in row["choices"]]
