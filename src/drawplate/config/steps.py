@@ -11,6 +11,7 @@ from drawplate.config.students import Student, check_students, layer_choice
 from drawplate.errors import DrawplateError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+WindowTokens = Annotated[int, Field(ge=2, le=10**9)]  # one alone has nothing to attend to
 CANDIDATES = ("4/64", "4/32", "8/32")
 StoredForm = Annotated[
     str,
@@ -35,7 +36,7 @@ class QuantizeStep(Section):
     candidates: Annotated[list[StoredForm], Field(min_length=1)] = Field([*CANDIDATES])
     shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.4
     windows: Count = 32
-    window_tokens: Count = 512
+    window_tokens: WindowTokens = 512
     seed: Seed = 0
     activations: Literal["none", "dynamic", "static"] = "none"
     percentile: Annotated[float, Field(gt=50, le=100)] = 100.0
@@ -102,12 +103,12 @@ class PruneStep(Section):
     direction: Literal["width", "depth"] = "width"
     bandwidth_gb_per_s: Annotated[float, Field(gt=0)] = 34.8
     layer_overhead_ms: Annotated[float, Field(ge=0)] = 0.134
-    score: Literal["surgeon", "activation", "magnitude"]
+    score: Literal["activation", "magnitude"]
     refit: Literal["none", "own", "dense"] = "own"
     damping: Annotated[float, Field(gt=0, le=100)] = 0.1
     multiple_of: Count
     windows: Count
-    window_tokens: Count
+    window_tokens: WindowTokens
     keep_layers: Annotated[Any, AfterValidator(layer_choice)] = None
 
     @model_validator(mode="after")
@@ -152,11 +153,11 @@ class TrainingStep(Section):
     """What both kinds of training are told; see `training.options.TrainingOptions`."""
 
     windows: Count
-    window_tokens: Annotated[int, Field(ge=2, le=10**9)]
+    window_tokens: WindowTokens
     held_out_windows: Count
     batch_windows: Count
-    epochs: Count
-    learning_rate: Annotated[float, Field(gt=0)]
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
     warmup_share: Annotated[float, Field(ge=0, le=1)]
     precision: Literal["float32", "bfloat16"]
     trained: Literal["all", "mlp"] = "all"
@@ -175,7 +176,7 @@ class DistillStep(TrainingStep):
         ),
     ]
     loss: Literal["logits", "embeddings"] = "logits"
-    temperature: Annotated[float, Field(gt=0)] | None = None
+    temperature: Annotated[float, Field(ge=0.01, le=100)] | None = None
     top_k: Count | None = None
     hidden_weight: Annotated[float, Field(ge=0)]
     hidden_layers: Count
@@ -305,7 +306,6 @@ def _decoders_alone(step: dict[str, Any]) -> str | None:
         "target_parameters": step["target_parameters"] is not None,
         "target_decode_speedup": step["target_decode_speedup"] is not None,
         "keep_layers": step["keep_layers"] is not None,
-        "score: surgeon": step["score"] == "surgeon",
         "refit: dense": step["refit"] == "dense",
     }
     return next((name for name, is_set in wrong.items() if is_set), None)

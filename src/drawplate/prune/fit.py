@@ -26,7 +26,6 @@ from drawplate.prune.scores import (
     group_magnitude,
 )
 from drawplate.prune.shape import Shape
-from drawplate.prune.surgeon import surgeon_keep
 
 WRITERS = ("self_attn.o_proj", "mlp.down_proj")
 """What writes to the residual stream; all other modules read it."""
@@ -131,7 +130,7 @@ def fit_unit(
         linear = pruned.layer.get_submodule(module)
         goal = _goal(module, pruned, dense, plan, moment, hessian, pool)
         if removes:
-            cut = _choose(unit, pruned.layer, moment, hessian, goal.best, plan, cut)
+            cut = _choose(unit, pruned.layer, moment, plan, cut)
         kept = cut.inputs_of(module, plan.before)
         sliced = linear.weight[:, kept]
         weight = sliced if plan.refit == "none" else fit_kept(hessian, goal.best, kept)
@@ -157,18 +156,11 @@ def removed_structures(unit: str, plan: Plan) -> int:
     return plan.before.channels - plan.after.channels if unit == "down" else 0
 
 
-def _choose(
-    unit: str, layer: Any, moment: Tensor, hessian: Tensor, best: Tensor, plan: Plan, cut: Cut
-) -> Cut:
-    """Add to a cut which structures of a unit's input stay; `best` is its optimal full weight."""
+def _choose(unit: str, layer: Any, moment: Tensor, plan: Plan, cut: Cut) -> Cut:
+    """Add to a cut which structures of a unit's input stay."""
     is_group = unit == "o"
     keep = plan.after.groups if is_group else plan.after.channels
-    width = plan.before.group_width if is_group else 1
-    if plan.score == "surgeon":
-        weight = layer.get_submodule(UNITS[unit][0]).weight
-        pull = (hessian.diagonal() - moment.diagonal()) * weight.square().sum(dim=0)
-        kept = surgeon_keep(hessian, best, keep, width, pull)
-    elif plan.score == "magnitude":
+    if plan.score == "magnitude":
         kept = keep_best(
             group_norms(layer, plan.before) if is_group else channel_norms(layer), keep
         )

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-Score = Literal["surgeon", "activation", "magnitude"]
+Score = Literal["activation", "magnitude"]
 Refit = Literal["none", "own", "dense"]
 
 
@@ -24,9 +24,9 @@ class PruneOptions:
         direction: What a target takes away: `width` (MLP channels) or `depth` (layers).
         bandwidth_gb_per_s: What the prediction takes for the rate at which weights are read.
         layer_overhead_ms: What it takes for the time a layer costs whatever its size.
-        score: How MLP channels and key/value heads are chosen: `surgeon` (what removing them costs
-            if the rest makes up for it), `activation` (what each adds to the output) or
-            `magnitude` (the weights alone). Layers and hidden channels are always measured.
+        score: How MLP channels and key/value heads are chosen: `activation` (what each adds to the
+            output on calibration text) or `magnitude` (the weights alone). Layers and hidden
+            channels are always measured.
         refit: What the weights that stay are fitted to: `none`, the layer's `own` output on what
             the pruned model feeds it, or the output of the `dense` model on its own inputs.
         damping: Ridge of every fit, as a share of the mean square of an input.

@@ -218,7 +218,7 @@ def test_a_pruned_model_has_the_declared_sizes(parent, tmp_path):
             {"target_decode_speedup": 1.4},
         ),
         ({"mlp_share": 0.5, "refit": "own", "score": "activation"}, "", {"kv_group_share": 0.5}),
-        ({"mlp_share": 0.5, "refit": "dense", "score": "surgeon"}, "", {"kv_group_share": 0.5}),
+        ({"mlp_share": 0.5, "refit": "dense", "score": "activation"}, "", {"kv_group_share": 0.5}),
     ],
 )
 def test_every_way_to_prune_declares_its_sizes(changes, entry, wrong, parent, tmp_path):

@@ -17,7 +17,7 @@ HIDDEN = {
     "kv_group_share": 0.0,
     "hidden_share": 0.25,
     "layers": 0,
-    "score": "surgeon",
+    "score": "activation",
     "refit": "none",
     "multiple_of": 16,
     "windows": 8,

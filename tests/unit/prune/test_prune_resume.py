@@ -17,7 +17,7 @@ PRUNE = {
     "kv_group_share": 0.5,
     "hidden_share": 0.25,
     "layers": 1,
-    "score": "surgeon",
+    "score": "activation",
     "refit": "dense",
     "multiple_of": 16,
     "windows": 8,
