@@ -66,8 +66,8 @@ def test_every_product_of_a_weight_is_one_of_the_checkpoints_integers(made):
     weights = read_quantized(checkpoint)
     assert len(products) == len(weights) == 18
     for weight in weights.values():
-        codes = (weight.codes.numpy().astype(np.int16) - 128).astype(np.int8)
-        node = stored[np.ascontiguousarray(codes.T).tobytes()]
+        node = stored[np.ascontiguousarray(weight.codes.numpy().T).tobytes()]
+        assert scalars[node.input[5]] == 128
         np.testing.assert_array_equal(arrays[node.input[3]], weight.scales.numpy()[:, 0])
         if kind == "static":
             assert scalars[node.input[2]] == np.float32(weight.activations.scale)

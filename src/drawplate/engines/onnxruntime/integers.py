@@ -1,11 +1,11 @@
 """Integer products for a checkpoint whose activations are quantized: its integers, its rounding.
 
 `MatMul` becomes `QuantizeLinear` and `com.microsoft.MatMulIntegerToFloat` (a `MatMulInteger` that
-multiplies its result by the scales, ONNX Runtime, ContribOperators.md). Inputs are held as unsigned
-integers, 128 above the checkpoint's signed ones, with the zero point moved as far: the same product,
-and the pair of types that x86 processors multiply fast (signed inputs took 9 ms where these take
-0.9, 256 tokens, 384 by 1536, ONNX Runtime 1.32 with AVX512-VNNI). On processors without VNNI sums of
-two such products can saturate; `verify` then tells.
+multiplies its result by the scales, ONNX Runtime, ContribOperators.md). Inputs and weights are held
+as unsigned integers, 128 above the checkpoint's signed ones, with the zero points moved as far: the
+same product. Signed inputs are slow on x86 processors (9 ms where unsigned ones take 0.9, 256 tokens,
+384 by 1536, ONNX Runtime 1.32 with AVX512-VNNI), and signed weights beside unsigned inputs are wrong
+on those without VNNI, where sums of two products saturate at 16 bits.
 """
 
 import numpy as np
@@ -41,11 +41,11 @@ class IntegerProducts:
         """
         assert tensor.activations is not None
         source, output, weight = node.input[0], node.output[0], node.input[1]
-        codes = (tensor.codes.numpy().astype(np.int16) - MIDDLE).astype(np.int8)
+        codes = tensor.codes.numpy()
         names = {part: f"{weight}.{part}" for part in ("codes", "scales", "zero")}
         self._arrays[names["codes"]] = np.ascontiguousarray(codes.T)
         self._arrays[names["scales"]] = tensor.scales.numpy().reshape(-1)
-        self._constant(names["zero"], np.int8(0))
+        self._constant(names["zero"], np.uint8(MIDDLE))
         made = self._round(source, tensor.activations, codes.shape[1])
         product = [made["codes"], names["codes"], made["scale"], names["scales"]]
         product += [made["zero"], names["zero"]]

@@ -19,7 +19,7 @@ def stored_tensors(graph: Path) -> list[Stored]:
     """
     model = onnx.load(graph, load_external_data=False)
     grids: dict[str, tuple[int, int]] = {}
-    whole: set[str] = set()  # int8 [in_features, out_features], a scale for each column
+    whole: set[str] = set()  # integers [in_features, out_features], a scale for each column
     scales: set[str] = set()
     multiplied: set[str] = set()
     for node in model.graph.node:
