@@ -35,6 +35,9 @@ PACKED_FORM = "pack-quantized"
 NVFP4 = "nvfp4-pack-quantized"
 PACKED = ".weight_packed"
 PARTS = (PACKED, ".weight_scale", ".weight_shape", ".weight_zero_point")
+CODES_AT_ONCE = 2**24
+"""The library's functions take 8 bytes a code while they work: a large vocabulary's head goes in bands
+of rows, which are packed apart from one another in any case."""
 Entry = tuple[str, QuantizedTensor | Tensor]
 
 
@@ -227,9 +230,10 @@ def _pack(name: str, weight: QuantizedTensor) -> dict[str, Tensor]:
     middle = 2 ** (weight.bits - 1)  # the library's integers are signed, ours are not
     halves = weight.scales.to(torch.float16)
     exact = torch.equal(halves.to(torch.float32), weight.scales)
-    centred = (weight.codes.to(torch.int16) - middle).to(torch.int8)
+    bands = weight.codes.split(_rows_at_once(weight.codes.shape[1]))
+    centred = ((band.to(torch.int16) - middle).to(torch.int8) for band in bands)
     parts = {
-        f"{name}.weight_packed": pack_to_int32(centred, weight.bits),
+        f"{name}.weight_packed": torch.cat([pack_to_int32(c, weight.bits) for c in centred]),
         f"{name}.weight_scale": halves if exact else weight.scales,
         f"{name}.weight_shape": torch.tensor(weight.codes.shape),
     }
@@ -237,6 +241,10 @@ def _pack(name: str, weight: QuantizedTensor) -> dict[str, Tensor]:
         zero_points = (weight.zero_points.to(torch.int16) - middle).to(torch.int8)
         parts[f"{name}.weight_zero_point"] = zero_points
     return parts
+
+
+def _rows_at_once(columns: int) -> int:
+    return max(1, CODES_AT_ONCE // columns)
 
 
 def _unpacker(tensors: Mapping[str, Tensor], name: str) -> Callable[[], QuantizedTensor]:
@@ -250,7 +258,13 @@ def _unpacker(tensors: Mapping[str, Tensor], name: str) -> Callable[[], Quantize
         shape = torch.Size(tensors[f"{name}.weight_shape"].tolist())
         bits = 32 * packed.shape[1] // shape[1]
         middle = 2 ** (bits - 1)
-        codes = unpack_from_int32(packed, bits, shape).to(torch.int16) + middle
+        codes = torch.cat(
+            [
+                (unpack_from_int32(b, bits, torch.Size([len(b), shape[1]])).to(torch.int16) + middle)
+                .to(torch.uint8)
+                for b in packed.split(_rows_at_once(shape[1]))
+            ]
+        )  # fmt: skip
         zero_points = torch.full(scales.shape, middle, dtype=torch.int16)
         if f"{name}.weight_zero_point" in tensors:
             stored = tensors[f"{name}.weight_zero_point"]
@@ -258,7 +272,7 @@ def _unpacker(tensors: Mapping[str, Tensor], name: str) -> Callable[[], Quantize
                 stored = unpack_from_int32(stored, bits, scales.shape, packed_dim=0)
             zero_points += stored
         return QuantizedTensor(
-            codes=codes.to(torch.uint8),
+            codes=codes,
             scales=scales,
             zero_points=zero_points.to(torch.uint8),
             bits=bits,

@@ -191,3 +191,18 @@ def test_cut_or_missing_files_are_named(parent, tmp_path):
         open_tensors(parent)
     with pytest.raises(DrawplateError, match=r"has no \.safetensors file"):
         open_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_bands_of_rows_are_stored_as_the_whole_is(bits, parent, tmp_path, monkeypatch):
+    """A head of 394 million codes took 3.2 GB to pack at once."""
+    weight = random_weight(64, 64, bits, 32, symmetric=False)
+    stored = []
+    for codes_at_once in (2**24, 3 * 64, 1):
+        monkeypatch.setattr("drawplate.checkpoint.quantized.CODES_AT_ONCE", codes_at_once)
+        folder = tmp_path / str(codes_at_once)
+        folder.mkdir()
+        write_quantized(parent, folder, [("lm_head", weight)])
+        stored.append((folder / "model.safetensors").read_bytes())
+        assert same(read_quantized(folder)["lm_head"], weight)
+    assert stored[0] == stored[1] == stored[2]
