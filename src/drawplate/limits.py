@@ -87,7 +87,9 @@ def check_layers(layers: int, removed: int, kept: object = None) -> None:
     if removed > max(layers - 2, 0):
         raise DrawplateError(
             f"layers: {removed} of {layers} cannot go, the first and last stay",
-            f"write at most layers: {max(layers - 2, 0)}",
+            f"write at most layers: {layers - 2}"
+            if layers > 2
+            else "write layers: 0: the model is too shallow to lose one",
         )
 
 

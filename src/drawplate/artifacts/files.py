@@ -55,27 +55,47 @@ def finished_folder(
         waited for.
     """
     scratch = folder.with_name(f".{folder.name}.partial")
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder.with_name(f".{folder.name}.lock")):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        try:
-            yield scratch
-            for name in keep:
-                if (folder / name).exists():
-                    (folder / name).replace(scratch / name)
-            shutil.rmtree(folder, ignore_errors=True)
-            scratch.replace(folder)
-            afterwards()
-        except Exception as error:
-            if _is_out_of_space(error):
-                raise DrawplateError(
-                    f"no space left on the disk that holds {folder.parent}",
-                    "free space (drawplate plan says how much is needed) and run again",
-                ) from None
-            raise
-        finally:
+    with _told_of_disks(folder.parent):
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.with_name(f".{folder.name}.lock")):
             shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            try:
+                yield scratch
+                for name in keep:
+                    if (folder / name).exists():
+                        (folder / name).replace(scratch / name)
+                shutil.rmtree(folder, ignore_errors=True)
+                scratch.replace(folder)
+                afterwards()
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_of_disks(place: Path) -> Iterator[None]:
+    """Say in one line that a disk is full, or that nothing may be written there."""
+    try:
+        yield
+    except Exception as error:
+        if _is_out_of_space(error):
+            raise DrawplateError(
+                f"no space left on the disk that holds {place}",
+                "free space (drawplate plan says how much is needed) and run again",
+            ) from None
+        if isinstance(error, OSError) and _is_below(error.filename, place):
+            reason = errno.errorcode.get(error.errno or 0, "?")
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise DrawplateError(
+                    f"nothing can be written in {place} ({reason})",
+                    "choose another place or change its rights",
+                ) from None
+        raise
+
+
+def _is_below(path: object, place: Path) -> bool:
+    """Whether a path lies in a folder."""
+    return isinstance(path, str | Path) and place in Path(path).parents
 
 
 def _is_out_of_space(error: Exception) -> bool:

@@ -63,7 +63,10 @@ def sort_tensors(
             )
     except Exception as error:  # whatever an impossible config runs into
         # The library's first line can be half a page.
-        gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # A first line that ends with a colon only says that the next one tells.
+        told = lines[:2] if lines and lines[0].endswith(":") else lines[:1]
+        gist = " ".join(told or [type(error).__name__])[:200]
         raise DrawplateError(
             f"transformers {transformers.__version__} cannot make a {name} of {source} ({gist})",
             "correct config.json, or choose a model that transformers knows",

@@ -7,7 +7,8 @@ a factor of two.
 from drawplate.build.work import PLAIN_BYTES, TORCH_BYTES, Cost, Work, with_companions
 
 HARNESS_BYTES = 0.2e9  # lm-eval, and what it imports
-ROW_TOKENS = 60  # of a task's row with its choices, or of a sentence
+ROW_TOKENS = 60  # of a task's row with its choices
+SENTENCE_TOKENS = 30
 # Float copies of all weights that a compiler holds, of a float checkpoint and of a quantized one.
 COMPILE_COPIES = {"onnxruntime": (2.75, 4.2), "openvino": (1.6, 4.4), "transformers": (0.0, 0.0)}
 # Copies of an engine's file in memory when it runs beside others, and when it is timed alone.
@@ -51,7 +52,7 @@ def evaluate(work: Work) -> Cost:
         sentences = 1000 + 2 * (config.get("task_rows") or 300)
         return Cost(
             memory_bytes=TORCH_BYTES + engine,
-            flops=sentences * ROW_TOKENS * 2.0 * work.model.matrix_parameters,
+            flops=sentences * SENTENCE_TOKENS * 2.0 * work.model.matrix_parameters,
             seconds=5,
         )
     window = config.get("window_tokens", 1024)

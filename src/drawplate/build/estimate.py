@@ -39,6 +39,7 @@ class Need:
         mapped_bytes: Part of the memory that is pages of files, which the kernel can take back.
         result_bytes: Part of the disk that its result keeps.
         gpu_bytes: Of the memory, what would lie on a GPU.
+        threads: Cores it takes; jobs run side by side where these are fewer than all.
     """
 
     stage: str
@@ -50,6 +51,7 @@ class Need:
     mapped_bytes: float = 0.0
     result_bytes: float = 0.0
     gpu_bytes: float = 0.0
+    threads: int = 1
 
     @property
     def least_memory_bytes(self) -> float:
@@ -108,6 +110,11 @@ def disk_bytes(rows: list[Need]) -> float:
     """Free disk that all jobs need: every result, and the largest of what is deleted again."""
     scratch = (row.disk_bytes - row.result_bytes for row in rows)
     return sum(row.result_bytes for row in rows) + max(scratch, default=0.0)
+
+
+def build_minutes(rows: list[Need]) -> float:
+    """Minutes of a build whose jobs fill all cores as well as can be: no build takes less."""
+    return sum(row.minutes * min(row.threads / cores(), 1) for row in rows)
 
 
 def obstacles(rows: list[Need], memory_bytes: int, free_bytes: int) -> list[str]:
@@ -185,7 +192,7 @@ def _student_sizes(node: Node, base: Architecture | None, root: Path) -> Archite
 def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
     """One job's need, computed, with memory and time of its former run if there was one."""
     computed = _with_draft(cost(node.stage, _work(node, plan, models)), node, models)
-    if "target_evaluate" in node.parents:
+    if _has_scores_of_target(node):
         computed = Cost(seconds=2)  # compares digests and takes what was measured
     memory, minutes, result = (
         computed.memory_bytes,
@@ -216,6 +223,14 @@ def _with_draft(computed: Cost, node: Node, models: dict[str, Model]) -> Cost:
     )
 
 
+def _has_scores_of_target(node: Node) -> bool:
+    """Whether a pair's files of its target will be those of the target's own engine."""
+    if "target_evaluate" not in node.parents:
+        return False
+    own, target = (node.parents[role].config["options"] for role in ("engine", "target"))
+    return all(own.get(k) == v for k, v in target.items() if k != "session_options")
+
+
 def _row(
     node: Node, computed: Cost, memory: float, minutes: float, result: float, measured: bool
 ) -> Need:
@@ -229,6 +244,7 @@ def _row(
         mapped_bytes=_whole(min(computed.mapped_bytes, 0.9 * memory)),
         result_bytes=_whole(result),
         gpu_bytes=_whole(computed.gpu_bytes),
+        threads=_threads(node),
     )
 
 
@@ -257,8 +273,9 @@ def _work(node: Node, plan: Plan, models: dict[str, Model]) -> Work:
 
 
 def _threads(node: Node) -> int:
-    """Threads that a job computes on where nothing else is said."""
-    return max(1, cores() // 2) if STAGES[node.stage].step else cores()
+    """Threads that a job computes on, as the rules and the profiles for one machine have it."""
+    stage = STAGES[node.stage]
+    return max(1, cores() // 2) if stage.step else cores() if stage.alone else 1
 
 
 def _engine(node: Node) -> str | None:

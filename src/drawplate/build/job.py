@@ -1,6 +1,7 @@
 """One job of a build, as a script sees it: a JSON file with the stage's config and key."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shlex
@@ -106,8 +107,15 @@ def finish_artifact(
     stamp(folder, job)
 
 
+def digest_of_result(result: Any) -> str:
+    """SHA-256 of a result's JSON, independent of how it is written."""
+    as_read = json.loads(json.dumps(result, allow_nan=False))  # keys are texts, tuples are lists
+    text = json.dumps(as_read, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def finish_measurement(folder: Path, job: Job, result: dict[str, Any]) -> None:
-    """Write `<stage>.json` (result with its key, tools, command, cost) and the stamp."""
+    """Write `<stage>.json` (result with its digest, key, tools, command, cost) and the stamp."""
     write_json(
         folder / f"{job.stage}.json",
         {
@@ -119,6 +127,7 @@ def finish_measurement(folder: Path, job: Job, result: dict[str, Any]) -> None:
             "seconds": round(time.monotonic() - job.started, 3),
             "peak_rss_bytes": peak_rss_bytes(),
             "predicted": job.predicted,
+            "result_sha256": digest_of_result(result),
             "result": result,
         },
     )
@@ -129,7 +138,7 @@ def read_measurement(folder: Path, stage: str) -> dict[str, Any]:
     """The `result` that a measuring stage left in its folder.
 
     Raises:
-        DrawplateError: If its record is missing or damaged.
+        DrawplateError: If its record is missing, damaged or was changed.
     """
     path = folder / f"{stage}.json"
     record = read_json(path)
@@ -138,6 +147,11 @@ def read_measurement(folder: Path, stage: str) -> dict[str, Any]:
             f"{path} is damaged (it has no result)", "delete the folder and build again"
         )
     result: dict[str, Any] = record["result"]
+    if record.get("result_sha256") != digest_of_result(result):
+        raise DrawplateError(
+            f"{path} is damaged (its result is not what was measured)",
+            "delete the folder and build again",
+        )
     return result
 
 
@@ -150,6 +164,10 @@ def run(job: Job, work: Callable[[], None]) -> None:
     with one_line_errors():
         try:
             work()
+        except (
+            BrokenPipeError
+        ):  # whoever read its lines is gone: the build was stopped, it did not fail
+            raise
         except Exception as error:
             reason = str(error) if isinstance(error, DrawplateError) else repr(error)
             record = {"stage": job.stage, "name": job.name, "key": job.digest, "reason": reason}

@@ -126,7 +126,7 @@ def json_or_none(path: Path) -> Any:
     """JSON of a file, or None if there is none or it is cut short."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
 
 

@@ -120,14 +120,24 @@ class Architecture:
         return max(self.hidden, self.mlp, self.heads * self.head_dim)
 
 
+def is_count(value: object) -> bool:
+    """Whether a value of a config.json is a number of things of which there are some."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def architecture_of(config: dict[str, Any]) -> Architecture | None:
     """The sizes that a config.json states, or None if it lacks the most important ones.
+
+    A size that is no positive whole number (one for each layer, say) is not known either.
 
     Args:
         config: Entries of a config.json of transformers; of a model of text and more, the part
             that describes its language model counts.
     """
-    config = {**config, **(config.get("text_config") or {})}
+    inner = config.get("text_config") or {}
+    if not isinstance(inner, dict):
+        return None
+    config = {**config, **inner}
 
     def first(*names: str) -> Any:
         return next((config[n] for n in names if config.get(n) is not None), None)
@@ -136,7 +146,7 @@ def architecture_of(config: dict[str, Any]) -> Architecture | None:
     layers = first("num_hidden_layers", "n_layer", "num_layers", "n_layers")
     heads = first("num_attention_heads", "n_head", "n_heads")
     vocabulary = first("vocab_size")
-    if not all(isinstance(n, int) and n > 0 for n in (hidden, layers, heads, vocabulary)):
+    if not all(is_count(n) for n in (hidden, layers, heads, vocabulary)):
         return None
     family = str(config.get("model_type", ""))
     encoder = family in ENCODERS
@@ -146,24 +156,28 @@ def architecture_of(config: dict[str, Any]) -> Architecture | None:
     experts = first("num_local_experts", "num_experts", "n_routed_experts") or 1
     mlp = first("intermediate_size", "n_inner", "ffn_dim", "hidden_dim") or 4 * hidden
     longest = first("max_position_embeddings", "n_positions")
-    if experts > 1:
+    if is_count(experts) and experts > 1:
         mlp = first("moe_intermediate_size") or mlp
+    kv_heads, head_dim = first("num_key_value_heads") or heads, first("head_dim") or hidden // heads
+    tables = (learned or 0, config.get("type_vocab_size", 0) if encoder else 0)
+    if not all(is_count(n) for n in (experts, mlp, kv_heads, head_dim, *(t or 1 for t in tables))):
+        return None
     return Architecture(
         hidden=hidden,
         layers=layers,
         mlp=mlp,
         heads=heads,
-        kv_heads=first("num_key_value_heads") or heads,
-        head_dim=first("head_dim") or hidden // heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
         vocabulary=vocabulary,
         tied=(encoder or family in TIED_BY_DEFAULT) if tied is None else bool(tied),
         gated=family not in PLAIN_MLP,
         biased=biased,
         attention_biased=bool(config.get("attention_bias")) or family in BIASED_ATTENTION,
         experts=experts,
-        positions=(learned or 0) + (config.get("type_vocab_size", 0) if encoder else 0),
+        positions=sum(tables),
         encoder=encoder,
-        max_tokens=longest if isinstance(longest, int) and longest > 0 else None,
+        max_tokens=longest if is_count(longest) else None,
         bytes_per_weight=BYTES.get(str(first("dtype", "torch_dtype")), 4),
     )
 

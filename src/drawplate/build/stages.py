@@ -20,6 +20,7 @@ class Stage:
         packages: Locked packages that its bytes depend on.
         artifact: Whether it leaves an artifact with a manifest, not a measurement.
         step: Whether it is part of a chain: two of these run at a time, each on half the cores.
+        alone: Whether it has all cores to itself; what is neither runs on one, several at a time.
         environment: Name of a second environment that part of its work runs in, see
             `build.environment`.
         environment_packages: Packages locked for that one that its bytes depend on.
@@ -29,6 +30,7 @@ class Stage:
     packages: tuple[str, ...] = ()
     artifact: bool = False
     step: bool = False
+    alone: bool = False
     environment: str | None = None
     environment_packages: tuple[str, ...] = ()
 
@@ -90,8 +92,8 @@ STAGES = {
     "compile": Stage("compile", ("transformers", "safetensors"), artifact=True),
     "verify": Stage("verify", ("torch", "transformers")),
     "evaluate": Stage("evaluate", ("torch", "transformers", "lm-eval", "scipy")),
-    "machine": Stage("machine", ("numpy",)),
-    "benchmark": Stage("benchmark", ("numpy",)),
+    "machine": Stage("machine", ("numpy",), alone=True),
+    "benchmark": Stage("benchmark", ("numpy",), alone=True),
     "gate": Stage("gate", ("numpy", "scipy")),
     "track": Stage("track", ("mlflow",)),
     "proxy": Stage("proxy", ("torch", "transformers", "compressed-tensors", "safetensors")),

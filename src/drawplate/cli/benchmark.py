@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from drawplate.benchmark.measure import Plan
     from drawplate.benchmark.passages import read_passages
     from drawplate.benchmark.performance import benchmark, ratios
-    from drawplate.engines.open import describe
+    from drawplate.engines.open import check_intact, describe
     from drawplate.errors import DrawplateError
     from drawplate.progress import say
 
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise DrawplateError(f"{option} is too small", f"give {least} or more")
     for folder in arguments.artifacts:
         artifact = describe(folder)
+        check_intact(folder)
         if not artifact.is_engine:
             say(f"{folder} is a checkpoint: it runs in plain transformers, which takes minutes")
         if "draft" in artifact.label() and not arguments.text:

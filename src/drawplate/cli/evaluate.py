@@ -41,12 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, pair if asked, write the result and print a line for each score."""
     from drawplate.artifacts.files import write_json
+    from drawplate.engines.open import check_intact
     from drawplate.evaluate.artifact import evaluate
     from drawplate.evaluate.intervals import paired
 
     texts = {str(path): path for path in arguments.text}
     tasks = {str(path): path for path in arguments.tasks}
     limits = _limits(arguments)
+    for folder in (arguments.artifact, arguments.against):
+        if folder is not None:
+            check_intact(folder)
     own = evaluate(arguments.artifact, texts, tasks, limits, arguments.threads)
     comparison = None
     if arguments.against is not None:

@@ -27,11 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the answer, and nothing else, on standard output."""
     import numpy as np
 
-    from drawplate.engines.open import open_artifact
+    from drawplate.engines.open import check_intact, open_artifact
     from drawplate.errors import DrawplateError
 
     if arguments.max_new_tokens < 1:
         raise DrawplateError("--max-new-tokens is too small", "give 1 or more")
+    check_intact(arguments.artifact)
     with _only_the_answer_on_stdout():
         engine, tokenizer, reference = open_artifact(arguments.artifact, arguments.threads)
         if engine.task != "causal-lm":

@@ -59,6 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
     passed = [v for v in measured if v["gate"]["passed"]]
     asked = measured if arguments.stopped else passed
     meeting = [v for v in asked if meets(v, arguments)]
+    if not asked:
+        raise DrawplateError(
+            f"none of {len(variants)} variants in the report "
+            + ("was measured" if arguments.stopped else "passed the gate"),
+            "give --stopped to count those that the gate stopped" if measured else "build them",
+        )
     if not meeting:
         which = "were measured" if arguments.stopped else "passed the gate"
         others = sum(meets(v, arguments) for v in measured) if asked is passed else 0

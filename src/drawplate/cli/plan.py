@@ -4,8 +4,8 @@ import argparse
 import shutil
 
 from drawplate.build.contradictions import refuse_contradictions
-from drawplate.build.estimate import GIB, Need, disk_bytes, needs, obstacles
-from drawplate.build.hardware import require, usable_memory_bytes
+from drawplate.build.estimate import GIB, Need, build_minutes, disk_bytes, needs, obstacles
+from drawplate.build.hardware import cores, require, usable_memory_bytes
 from drawplate.build.searching import plan_in_words
 from drawplate.build.shapes import Architecture
 from drawplate.build.work import FLOPS_PER_CORE
@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(_sizes_line(sizes, origin))
     memory, free = usable_memory_bytes(), shutil.disk_usage(place).free
     print(_sum_line(rows, fresh, memory, free, hardware))
+    if plan.search:
+        print("not counted: what the search builds, which it only chooses as it goes")
     problems = obstacles(rows, memory, free) if hardware != "slurm" else []
     for problem in problems:
         print(f"this machine cannot: {problem}")
@@ -84,6 +86,6 @@ def _sum_line(rows: list[Need], fresh: int, memory: int, free: int, hardware: st
         f"(at least {least / GIB:.1f}) of {memory / GIB:.1f}, "
         f"disk {disk_bytes(rows) / GIB:.1f} GiB of {free / GIB:.1f} free, "
         f"{f'GPU memory {gpu / GIB:.1f} GiB' if gpu else 'no GPU memory'}, "
-        f"about {sum(row.minutes for row in rows):.0f} minutes one after another "
+        f"about {build_minutes(rows):.0f} minutes on {cores()} cores "
         f"(computed ones at {FLOPS_PER_CORE / 1e9:.0f} GFLOP/s a core)"
     )

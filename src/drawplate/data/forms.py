@@ -78,10 +78,12 @@ def _check(row: Row, form: str, place: str) -> None:
             raise DrawplateError(f"{place} has no usable {field!r}", f"its file's form is {form}")
     if form == "multiple_choice":
         choices = row["choices"]
-        if len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+        if len(choices) < 2 or not all(isinstance(c, str) and c.strip() for c in choices):
             raise DrawplateError(f"{place} needs two or more choices, each a text", "complete it")
         if not 0 <= row["label"] < len(choices):
             raise DrawplateError(f"{place}: label {row['label']} names no choice", "count from 0")
+    if form == "completion" and not row["target"].strip():
+        raise DrawplateError(f"{place} has a blank target", "write what is to follow")
     if form == "queries" and not (
         row["relevant"] and all(isinstance(i, str) for i in row["relevant"])
     ):

@@ -93,12 +93,19 @@ def parse_json(text: str, place: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        DrawplateError: If it is none; it names the place.
+        DrawplateError: If it is none, or holds half of a surrogate pair, which no UTF-8 file can;
+            it names the place.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DrawplateError(f"{place} has half of a surrogate pair", "mend the text") from None
     except ValueError as error:
         raise DrawplateError(f"{place} is not JSON", str(error)) from None
+    except RecursionError:
+        raise DrawplateError(f"{place} is not JSON", "it is nested too deeply") from None
+    return value
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

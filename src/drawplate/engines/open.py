@@ -9,6 +9,7 @@ from drawplate.artifacts.files import read_json
 from drawplate.artifacts.manifest import (
     MANIFEST,
     digest_of,
+    intact_manifest,
     list_files,
     read_manifest,
     stored_bytes,
@@ -94,6 +95,16 @@ def describe(folder: Path) -> Artifact:
     engine = read_json(pointer)["engine"] if pointer.exists() else REFERENCE
     digest = digest_of(list_files(folder))
     return Artifact(folder, engine, folder.resolve().name, digest, pointer.exists(), None)
+
+
+def check_intact(folder: Path) -> None:
+    """Compare every byte of an artifact with its manifest; a folder without one has none to compare.
+
+    Raises:
+        DrawplateError: If a file is not what the manifest says.
+    """
+    if (folder / MANIFEST).exists():
+        intact_manifest(folder)
 
 
 def open_artifact(folder: Path, threads: int) -> tuple[Engine, Any, dict[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drawplate.engines import Engine
+from drawplate.errors import DrawplateError
 from drawplate.progress import progress
 
 LOGIT_BYTES_AT_ONCE = 2**28  # of one batch's float32 logits; 1,365 tokens at a vocabulary of 49,152
@@ -76,23 +77,34 @@ def encode(
         context: May be empty; spaces at its end belong to the continuation.
         continuation: What is scored.
         context_tokens: The most tokens to feed.
+
+    Raises:
+        DrawplateError: If nothing is left to score, or the context has no room for all of it.
     """
 
     def ids(text: str) -> list[int]:
         encoded: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return encoded
 
-    trimmed = context.rstrip()
-    if trimmed:
-        before = ids(trimmed)
-        whole = ids(context + continuation)
-    else:
+    before, whole = ids(context.rstrip()), ids(context + continuation)
+    if not before:  # an empty context, or one of signs that the tokenizer does not know
         begin = tokenizer.bos_token_id
-        before = [tokenizer.eos_token_id if begin is None else begin]
-        whole = before + ids(context + continuation)
+        begin = tokenizer.eos_token_id if begin is None else begin
+        if begin is None:
+            raise DrawplateError(
+                f"nothing comes before {continuation[:40]!r}, and the tokenizer has no begin or "
+                "end token to put there",
+                "give every row a context",
+            )
+        before, whole = [begin], [begin, *whole]
     fed, targets = whole[:-1], whole[len(before) :]
     if context_tokens is not None:
         fed = fed[-context_tokens:]
+    if not 0 < len(targets) <= len(fed):
+        raise DrawplateError(
+            f"{continuation[:40]!r} is {len(targets)} tokens, {len(fed)} can be fed before them",
+            "leave the row out: a score needs at least one token, and no more than the model takes",
+        )
     return Request(fed, targets)
 
 

@@ -10,7 +10,13 @@ from typing import Any
 from drawplate.artifacts.files import read_json
 from drawplate.artifacts.manifest import intact_manifest
 
-PROCESSING = {name: name for name in ("config.json", "tokenizer.json")}
+# Whether a pair has these at all is compared as well.
+PROCESSING = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 
 
 def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:
@@ -36,8 +42,9 @@ def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> di
     pair_files, target_files = (
         {row["path"]: row["sha256"] for row in manifest["files"]} for manifest in (own, others)
     )
-    for name, theirs in (PROCESSING | scored_by).items():
-        if name not in pair_files or pair_files[name] != target_files.get(theirs):
-            return None
+    if any(pair_files.get(name) != target_files.get(name) for name in PROCESSING):
+        return None
+    if any(pair_files.get(own) != target_files.get(name, "") for own, name in scored_by.items()):
+        return None
     artifact = {"path": str(pair), "digest": own["digest"]}
     return {**evaluation, "artifact": artifact, "measured_through": evaluation["artifact"]}

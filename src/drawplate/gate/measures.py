@@ -59,7 +59,8 @@ def faster(what: str, ratio: dict[str, Any], gain: float) -> Measure:
         "limit": 1 + gain,
         "passed": passed,
         "sentence": f"{what} is {median:.2f} times the parent's ({low:.2f} to {high:.2f} "
-        f"over {ratio['repeats']} interleaved repeats), {1 + gain:.2f} is asked for.",
+        f"over {ratio['repeats']} interleaved repeats), {1 + gain:.2f} is asked for"
+        f"{', and that no repeat is slower' if low <= 1 else ''}.",
     }
 
 

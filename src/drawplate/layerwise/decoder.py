@@ -137,7 +137,7 @@ def open_decoder(folder: Path) -> Decoder:
         raise DrawplateError(
             f"{folder} is a {type(skeleton).__name__}, no decoder of the Llama architecture "
             f"(it {problem})",
-            "use method: rtn",
+            "to quantize it use method: rtn or hqq; other steps know no such model",
         )
     return decoder
 
@@ -217,7 +217,7 @@ def check_walk(decoder: Decoder, token_ids: Tensor, pool: Workers) -> None:
     if not torch.allclose(hidden[0], expected, rtol=1e-3, atol=1e-3 * float(expected.std())):
         raise DrawplateError(
             f"{type(layer).__name__} computes more than a Llama-architecture layer",
-            "use method: rtn",
+            "to quantize it use method: rtn or hqq; other steps know no such model",
         )
 
 

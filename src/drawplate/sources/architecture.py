@@ -76,6 +76,8 @@ def check_tensors(folder: Path, task: str, source: str) -> None:
         if entry["dtype"] not in FLOATS
         and (name in parameters or name.endswith((".weight", ".bias")))
     ]
+    if task != "encoder" and model.config.tie_word_embeddings:
+        problems += _loose_head(folder, model, set(stored))
     if problems:
         more = len(problems) - PROBLEMS_SHOWN
         raise DrawplateError(
@@ -84,6 +86,26 @@ def check_tensors(folder: Path, task: str, source: str) -> None:
             + (f"; and {more} more" if more > 0 else ""),
             "take config.json and weights from one revision",
         )
+
+
+def _loose_head(folder: Path, model: Any, stored: set[str]) -> list[str]:
+    """What is wrong with a stored head that the config says is the embedding, if anything.
+
+    Readers differ: some take the embedding, some what is stored.
+    """
+    import torch
+    from safetensors import safe_open
+
+    head, table = "lm_head.weight", f"{model.base_model_prefix}.embed_tokens.weight"
+    if not {head, table} <= stored:
+        return []
+    tensors: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            tensors |= {name: file.get_tensor(name) for name in {head, table} & set(file.keys())}
+    if torch.equal(tensors[head], tensors[table]):
+        return []
+    return [f"{head} is not the embedding, though tie_word_embeddings is true (or write it false)"]
 
 
 def _check_reads_text(model: Any, source: str) -> None:

@@ -128,7 +128,10 @@ def test_a_plan_makes_it_again_and_why_names_it(tmp_path: Path, stage: str, text
         assert f"{node.record} is damaged: delete the folder" in line
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"result": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", '{"result": 1}', '{"result": {}}', '{"result": {"a": 1}, "result_sha256": "0"}'],
+)
 def test_a_damaged_measurement_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "gate.json").write_text(text)
     with pytest.raises(DrawplateError, match=r"gate.json is damaged"):

@@ -1,5 +1,6 @@
 """A manifest tells every byte; a folder is finished or not there."""
 
+import errno
 import json
 import time
 from pathlib import Path
@@ -125,3 +126,15 @@ def test_lineage_is_found_from_path_file_or_digest(tmp_path: Path) -> None:
         find("0" * 64, tmp_path)
     with pytest.raises(DrawplateError, match="neither a path nor a digest"):
         find("nonsense", tmp_path)
+
+
+def test_a_place_that_may_not_be_written_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with (
+        pytest.raises(DrawplateError, match=r"nothing can be written in .* \(EROFS\)"),
+        finished_folder(tmp_path / "x"),
+    ):
+        pass

@@ -17,6 +17,7 @@ from drawplate.benchmark.client import Worker, loaded_workers
 from drawplate.benchmark.measure import Plan
 from drawplate.benchmark.stage import run_stage
 from drawplate.benchmark.worker import family_peak_rss_bytes, peak_rss_bytes, random_prompt
+from drawplate.build.job import digest_of_result
 from drawplate.cli import benchmark as command
 from drawplate.engines.open import describe
 from drawplate.errors import DrawplateError
@@ -86,9 +87,9 @@ def test_roofline_and_energy_of_a_known_engine(folders):
 
 
 def test_the_stage_compares_an_engine_with_its_parents(tmp_path, folders, fake_workers):
-    write_json(
-        tmp_path / "machine" / "machine.json", {"result": {"memory_bandwidth_bytes_per_s": 4e10}}
-    )
+    speeds = {"memory_bandwidth_bytes_per_s": 4e10}
+    record = {"result": speeds, "result_sha256": digest_of_result(speeds)}
+    write_json(tmp_path / "machine" / "machine.json", record)
     config = {"task": "causal-lm", **SMALL}
     result = run_stage(config, folders[0], folders[1], tmp_path / "machine", 1)
     json.dumps(result, allow_nan=False)

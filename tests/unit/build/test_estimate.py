@@ -295,3 +295,20 @@ def test_limits_of_control_groups_count(tmp_path):
     groups.write_text("5:cpu:/\n4:memory:/job\n")
     (older / "memory.limit_in_bytes").write_text("2000\n")
     assert usable_memory_bytes(groups, mount) == 2000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"intermediate_size": [128, 128]},
+        {"intermediate_size": 128.5},
+        {"num_key_value_heads": "2"},
+        {"head_dim": -4},
+        {"text_config": "x"},
+        {"num_local_experts": "8"},
+    ],
+)
+def test_sizes_that_are_no_counts_are_not_known(odd):
+    config = {"model_type": "llama", **TINY}
+    assert architecture_of(config) is not None
+    assert architecture_of(config | odd) is None

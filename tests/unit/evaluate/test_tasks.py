@@ -74,6 +74,38 @@ def test_long_contexts_lose_their_beginning(tokenizer):
     assert len(request.targets) == 2
 
 
+@pytest.mark.parametrize(
+    ("context", "continuation", "context_tokens", "message"),
+    [
+        ("a", " " + "b" * 30, 10, "is 31 tokens, 10 can be fed"),
+        ("a", "b" * 11, 10, "is 11 tokens, 10 can be fed"),
+        ("a", "", None, "is 0 tokens"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    tokenizer, context, continuation, context_tokens, message
+):
+    with pytest.raises(DrawplateError, match=message):
+        harness.encode(tokenizer, context, continuation, context_tokens)
+
+
+def test_a_context_of_no_known_sign_is_an_empty_one():
+    class Letters:
+        """Knows lower-case letters alone."""
+
+        bos_token_id, eos_token_id = None, 7
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": [ord(c) for c in text if "a" <= c <= "z"]}
+
+    tokenizer = Letters()
+    request = harness.encode(tokenizer, "?", " ab")
+    assert request == harness.Request([7, ord("a")], [ord("a"), ord("b")])
+    tokenizer.eos_token_id = None
+    with pytest.raises(DrawplateError, match="no begin or end token"):
+        harness.encode(tokenizer, "", "ab")
+
+
 def test_batches_hold_every_request_once_and_stay_small():
     lengths = [5, 90, 7, 30, 31, 6, 200]
     groups = harness.batches(lengths, 100)
@@ -134,11 +166,13 @@ def test_a_line_separator_inside_a_string_is_no_new_row(write_rows):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "is empty"),
+        ([], "holds no rows"),
         ([{"prompt": "?"}], "no known form"),
-        ([["a"]], ":1 is not a JSON object"),
+        ([["a"]], ":1 is not an object"),
         ([ENDS[0], {"context": "only"}], ":2 has no usable 'target'"),
         ([CHOICES[0] | {"label": 2}], "names no choice"),
+        ([CHOICES[0] | {"choices": ["one", " "]}], "two or more choices"),
+        ([ENDS[0] | {"target": " "}], "blank target"),
         ([CHOICES[0] | {"choices": ["one"]}], "two or more choices"),
         ([CHOICES[0], PAIRS[0]], "mixes rows"),
     ],
@@ -161,3 +195,13 @@ def test_an_encoders_task_is_refused_for_a_language_model(engine, tokenizer):
     rows = [{"sentence1": "a", "sentence2": "b", "score": 1.0}]
     with pytest.raises(DrawplateError, match="cannot be scored"):
         run_tasks(engine, tokenizer, {"sts": ("similarity", rows)})
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path):
+    path = tmp_path / "ends.jsonl"
+    path.write_text('{"context": "\\ud800", "target": "wire"}\n')
+    with pytest.raises(DrawplateError, match=r"ends.jsonl:1 has half of a surrogate pair"):
+        read_rows(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DrawplateError, match="nested too deeply"):
+        read_rows(path)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from drawplate.build.job import digest_of_result
+
 TASKS = {"arc_easy": 500, "piqa": 500}
 STAGES = ("verify", "evaluate", "benchmark", "gate")
 
@@ -108,6 +110,7 @@ def record(stage, name, result):
         "stage": stage, "name": name, "key": {"config": {"limit": 500}, "code": "ab" * 32},
         "tools": {"numpy": "2.3.1"}, "command": f"python scripts/{stage}.py --config x.json",
         "seconds": 42.0, "peak_rss_bytes": 500_000_000, "result": result,
+        "result_sha256": digest_of_result(result),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from drawplate.build.job import digest_of_result
 from drawplate.errors import DrawplateError
 from drawplate.report import contract
 from drawplate.report.facts import collect
@@ -136,12 +137,16 @@ def test_runs_of_another_build_are_not_taken_for_this_ones(build, tmp_path):
     result |= {"runs": {n: f"run-{n}" for n in names}, "gates": gates}
     track = tmp_path / "track"
     track.mkdir()
-    (track / "track.json").write_text(json.dumps({"result": result}))
+    (track / "track.json").write_text(
+        json.dumps({"result": result, "result_sha256": digest_of_result(result)})
+    )
     build["track"] = str(track)
     facts = collect(build)
     assert facts["variants"][0]["mlflow_run_id"] == f"run-{names[0]}"
     result["gates"][names[0]] = "f" * 16
-    (track / "track.json").write_text(json.dumps({"result": result}))
+    (track / "track.json").write_text(
+        json.dumps({"result": result, "result_sha256": digest_of_result(result)})
+    )
     assert collect(build)["variants"][0]["mlflow_run_id"] is None
 
 

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 
 from drawplate.artifacts.files import write_json
+from drawplate.build.job import digest_of_result
 from drawplate.report.contract import check
 from drawplate.report.facts import collect
 from drawplate.report.render import html, markdown
@@ -24,7 +25,9 @@ def told() -> dict:
 
 
 def test_every_form_tells_who_was_stopped_and_why(build, tmp_path) -> None:
-    write_json(tmp_path / "search.json", {"result": told()})
+    write_json(
+        tmp_path / "search.json", {"result": told(), "result_sha256": digest_of_result(told())}
+    )
     facts = collect({**build, "search": str(tmp_path)})
     check("report", facts)
     assert facts["search"]["survivors"] == ["int4", "int8"]
@@ -37,7 +40,9 @@ def test_every_form_tells_who_was_stopped_and_why(build, tmp_path) -> None:
 
 
 def test_a_search_whose_survivors_are_all_stopped_says_so(build, tmp_path) -> None:
-    write_json(tmp_path / "search.json", {"result": told()})
+    write_json(
+        tmp_path / "search.json", {"result": told(), "result_sha256": digest_of_result(told())}
+    )
     facts = collect({**build, "search": str(tmp_path)})
     assert "o recipe file" not in html(facts) + markdown(facts)
     facts["pareto"] = [name for name in facts["pareto"] if name.startswith("float")]

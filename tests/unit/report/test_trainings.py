@@ -27,7 +27,7 @@ def test_a_training_shows_with_its_curve(build) -> None:
     assert trainings[row["name"]] == [{"name": row["lineage"], **TRAINING}]
     page = html(facts)
     assert f"Training of {row['lineage']}" in page
-    assert "4.0000 to 3.2500 nats" in page
+    assert "4 to 3.25 nats" in page
     assert "held out" in page
     assert "20,480 tokens" in markdown(facts)
 
@@ -46,7 +46,7 @@ def test_an_encoders_training_has_its_own_unit(build) -> None:
     facts = collect(build)
     page = html(facts)
     for text in (page, markdown(facts)):
-        assert "0.0400 to 0.0125 cosine distance in 20 steps" in text
+        assert "0.04 to 0.0125 cosine distance in 20 steps" in text
         assert "nats a token in" not in text
     assert "loss (cosine distance)" in draw_curve(TRAINING["curve"], "cosine_distance")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from drawplate.artifacts.files import write_json
+from drawplate.build.job import digest_of_result
 from drawplate.build.plan import Node, Plan
 from drawplate.config.space import Candidate
 from drawplate.errors import DrawplateError
@@ -61,7 +62,8 @@ def test_a_killed_job_is_known_by_its_log_of_this_build(tmp_path) -> None:
 
 def test_a_measured_recipe_has_both_numbers(tmp_path) -> None:
     finish(tmp_path, QUANTIZE, {"files": []})
-    finish(tmp_path, PROXY, {"result": {"loss": 0.5, "bytes": 7}})
+    measured = {"loss": 0.5, "bytes": 7}
+    finish(tmp_path, PROXY, {"result": measured, "result_sha256": digest_of_result(measured)})
     assert outcome(PROXY, tmp_path, time.time()) == Outcome(0.5, 7)
 
 
