@@ -39,7 +39,7 @@ def test_nothing_changed_nothing_planned(built: Checkout) -> None:
 def test_the_no_op_takes_little_beyond_snakemakes_own_start(built: Checkout) -> None:
     """Of a core's time, on the default experiment, whose plan is larger than the tiny one's.
 
-    Two seconds, or twice what Snakemake itself takes where a processor is slow or shared.
+    Two seconds, or half as much again as Snakemake itself takes where a processor is slow or shared.
     """
     (built.path / "Empty").write_text("rule all:\n    input: []\n")
 
@@ -53,7 +53,7 @@ def test_the_no_op_takes_little_beyond_snakemakes_own_start(built: Checkout) -> 
         (seconds("--snakefile", "Empty", "--cores", "1"), seconds("--profile", "cpu"))
         for _ in range(3)
     ]
-    assert any(full - empty < max(2.0, 2 * empty) for empty, full in pairs), pairs
+    assert any(full - empty < max(2.0, 1.5 * empty) for empty, full in pairs), pairs
 
 
 def test_one_value_of_one_recipe_plans_only_its_chain(built: Checkout) -> None:

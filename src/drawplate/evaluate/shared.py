@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
-from drawplate.artifacts.manifest import intact_manifest
+from drawplate.artifacts.manifest import intact_manifest, read_manifest
 
 # Whether a pair has these at all is compared as well.
 PROCESSING = (
@@ -23,7 +23,7 @@ def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> di
     """What was measured of the target's engine, as the pair's own.
 
     Args:
-        pair: Engine folder of the pair, whose `engine.json` names under `scored_by` the files that
+        pair: Engine folder of the pair, compared with its manifest already, whose `engine.json` names under `scored_by` the files that
             logits depend on, and the target's engine's names of them.
         target: Engine folder of the target alone.
         evaluation: Result of the evaluate stage on the target's engine.
@@ -33,9 +33,9 @@ def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> di
         `measured_through`; None if a file differs, or the evaluation is of something else.
 
     Raises:
-        DrawplateError: If a file of either is not what its manifest says.
+        DrawplateError: If a file of the target is not what its manifest says.
     """
-    own, others = intact_manifest(pair), intact_manifest(target)
+    own, others = read_manifest(pair), intact_manifest(target)
     scored_by: dict[str, str] | None = read_json(pair / "engine.json").get("scored_by")
     if not scored_by or evaluation["artifact"]["digest"] != others["digest"]:
         return None
@@ -44,7 +44,7 @@ def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> di
     )
     if any(pair_files.get(name) != target_files.get(name) for name in PROCESSING):
         return None
-    if any(pair_files.get(own) != target_files.get(name, "") for own, name in scored_by.items()):
+    if any(pair_files.get(ours) != target_files.get(n, "") for ours, n in scored_by.items()):
         return None
     artifact = {"path": str(pair), "digest": own["digest"]}
     return {**evaluation, "artifact": artifact, "measured_through": evaluation["artifact"]}
