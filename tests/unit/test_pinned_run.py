@@ -52,12 +52,12 @@ STEPS = {
 }
 KL_TO_BASE_NATS = {
     "int8": 0.000795,
-    "int4-rtn": 0.1806,
+    "int4-rtn": 0.1768,
     "int4-hqq": 0.1738,
-    "int4": 0.1818,
-    "mixed": 0.04243,
+    "int4": 0.1725,
+    "mixed": 0.04207,
     "rotated": 0.0,
-    "rotated-int4": 0.1926,
+    "rotated-int4": 0.1923,
     "w75": 0.3997,
     "w75-kd": 0.4293,
     "w75-lora": 0.4046,

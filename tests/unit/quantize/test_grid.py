@@ -66,6 +66,20 @@ def test_search_is_never_worse_than_minmax_by_its_own_measure(symmetric):
     assert (searched <= minmax + 1e-6).all()
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_no_scale_fits_the_found_codes_much_better(symmetric):
+    groups, importance = weights(300, 32), torch.rand(32) + 0.1
+    scales, zero_points = searched_grid(groups, importance, 4, symmetric)
+    codes = round_to_grid(groups, scales[:, None], zero_points[:, None], 4)
+    centred, weight = (codes - zero_points[:, None]).double(), importance.double()
+
+    def error(scales):
+        return ((centred * scales[:, None] - groups.double()).square() @ weight).sum()
+
+    best = (centred * groups.double()) @ weight / (centred.square() @ weight)
+    assert error(best) <= error(scales.double()) <= 1.005 * error(best)
+
+
 @pytest.mark.parametrize("searched", [True, False])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_matrix_of_zeros_stays_zero(searched, symmetric):
