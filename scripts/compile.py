@@ -7,6 +7,7 @@ from drawplate import engines
 from drawplate.artifacts.files import finished_folder
 from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_artifact, run
+from drawplate.engines.task import check_architecture
 
 
 def main() -> None:
@@ -23,6 +24,8 @@ def main() -> None:
         parent = intact_manifest(arguments.parent)
         engine, options = job.config["engine"], job.config["options"]
         draft = intact_manifest(arguments.draft) if arguments.draft else None
+        for checkpoint in filter(None, (arguments.parent, arguments.draft)):
+            check_architecture(checkpoint, engine, job.config["architectures"])
         with finished_folder(arguments.output) as scratch:
             if draft is None:
                 compile_ = engines.compiler(engine)

@@ -4,7 +4,8 @@ Pure functions of numbers: a plan refuses with them what a job would refuse hour
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from drawplate.errors import DrawplateError
 
@@ -232,3 +233,50 @@ def check_ranks(heads: int, kv_heads: int, channels: int, ranks: int) -> None:
         f"{channels} MLP features",
         f"set ranks to {' or '.join(working)}",
     )
+
+
+def sliding_window(config: Mapping[str, Any]) -> int | None:
+    """Tokens that a layer of a model looks back on, if those are fewer than its context has.
+
+    Args:
+        config: Entries of its config.json.
+    """
+    window, kinds = config.get("sliding_window"), config.get("layer_types")
+    if type(window) is not int or not config.get("use_sliding_window", True):
+        return None
+    if isinstance(kinds, list) and "sliding_attention" not in kinds:
+        return None
+    longest = config.get("max_position_embeddings")
+    return None if isinstance(longest, int) and window >= longest else window
+
+
+def check_architecture(
+    name: str, window: int | None, engine: str, supported: Iterable[str], whose: str = "the model"
+) -> None:
+    """Refuse a model that an engine has no implementation for.
+
+    Args:
+        name: Of its class in transformers.
+        window: See `sliding_window`.
+        engine: Name of the engine.
+        supported: Classes that it knows; none if it leaves them to transformers.
+        whose: The model, in words.
+
+    Raises:
+        DrawplateError: Naming the architectures it has; or if the model looks back on a window of
+            tokens alone, which none of the engines' graphs does.
+    """
+    if not (known := sorted(supported)):
+        return
+    if name not in known:
+        raise DrawplateError(
+            f"{engine} does not know the architecture {name} of {whose}",
+            f"choose another engine, or a model of {', '.join(known)}",
+        )
+    if window:
+        raise DrawplateError(
+            f"{engine} attends to the whole context, {whose} to the last {window} tokens "
+            "(sliding_window)",
+            f"choose the transformers engine, or write max_position_embeddings: {window} in the "
+            "base's config.json and stay within it",
+        )

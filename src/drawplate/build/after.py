@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from drawplate.build.shapes import Architecture, Model
+from drawplate.errors import DrawplateError
 from drawplate.limits import kept_count
+from drawplate.targets import Counts, has_target, least_removal
 
 SCALE_BITS, ZERO_POINT_BITS = 16, 8
 # Of the methods whose settings do not say it: the format does. NVFP4 has an 8-bit scale for 16.
@@ -33,8 +34,12 @@ def after_step(model: Model, kind: str, config: dict[str, Any]) -> Model:
 
 
 def _pruned(sizes: Architecture, config: dict[str, Any]) -> Architecture:
-    if config.get("target_parameters") or config.get("target_decode_speedup"):
-        return _within_target(sizes, config)
+    if has_target(config):
+        try:
+            left = least_removal(counts(sizes), config)
+        except DrawplateError:  # the step refuses it, and so do plans that do not guess the sizes
+            return sizes
+        return dataclasses.replace(sizes, layers=left.layers, mlp=left.channels)
     multiple = config.get("multiple_of", 1)
     groups = kept_count(sizes.kv_heads, config.get("kv_group_share", 0.0), 1)
     heads = sizes.heads // sizes.kv_heads * groups
@@ -49,37 +54,18 @@ def _pruned(sizes: Architecture, config: dict[str, Any]) -> Architecture:
     )
 
 
-def _within_target(sizes: Architecture, config: dict[str, Any]) -> Architecture:
-    """The first candidate that meets a target; the last one if none does, which the step refuses."""
-    for candidate in _candidates(sizes, config):
-        if speedup := config.get("target_decode_speedup"):
-            met = _token_ms(sizes, config) >= speedup * _token_ms(candidate, config)
-        else:
-            target = config["target_parameters"]
-            most = target * sizes.parameters if target < 1 else target
-            met = candidate.parameters <= most
-        if met:
-            break
-    return candidate
-
-
-def _candidates(sizes: Architecture, config: dict[str, Any]) -> Iterator[Architecture]:
-    yield sizes
-    if config.get("direction") == "depth":
-        for layers in range(sizes.layers - 1, 1, -1):
-            yield dataclasses.replace(sizes, layers=layers)
-        return
-    step = config.get("multiple_of", 1)
-    for mlp in range((sizes.mlp - 1) // step * step, 0, -step):
-        yield dataclasses.replace(sizes, mlp=mlp)
-
-
-def _token_ms(sizes: Architecture, config: dict[str, Any]) -> float:
-    """Time of one token as the step itself predicts it: weights read, and a time a layer."""
-    looked_up = 0 if sizes.tied else sizes.embedding_parameters
-    read = (sizes.parameters - looked_up) * sizes.bytes_per_weight
-    bandwidth = config.get("bandwidth_gb_per_s", 34.8)
-    return read / (bandwidth * 1e6) + sizes.layers * float(config.get("layer_overhead_ms", 0.134))
+def counts(sizes: Architecture) -> Counts:
+    """What a target in parameters or speed is judged by."""
+    matrices = 3 if sizes.gated else 2
+    return Counts(
+        channels=sizes.mlp,
+        layers=sizes.layers,
+        outside=sizes.parameters - sizes.layers * sizes.layer_parameters,
+        looked_up=0 if sizes.tied else sizes.embedding_parameters,
+        layer=sizes.layer_parameters,
+        channel=sizes.experts * matrices * sizes.hidden,
+        bytes_per_parameter=sizes.bytes_per_weight,
+    )
 
 
 def _quantized(model: Model, config: dict[str, Any]) -> Model:

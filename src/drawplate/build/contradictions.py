@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.formats import is_budgeted
-from drawplate.build.after import SCALE_BITS, ZERO_POINT_BITS, after_step
+from drawplate.build.after import SCALE_BITS, ZERO_POINT_BITS, after_step, counts
 from drawplate.build.estimate import GUESS, as_fetched, sizes_here
 from drawplate.build.plan import Node, Plan
 from drawplate.build.shapes import Architecture, Model
@@ -19,6 +19,7 @@ from drawplate.errors import DrawplateError
 from drawplate.limits import (
     SHAPE_BYTES,
     bits_left,
+    check_architecture,
     check_depths,
     check_group_size,
     check_layers,
@@ -28,6 +29,7 @@ from drawplate.limits import (
     kept_groups,
     kept_hidden,
 )
+from drawplate.targets import has_target, least_removal
 
 LIBRARY_GROUPS = {"nvfp4": 16}  # columns that share a scale, where the format says so
 LINEAR_LAYERS = 7  # of a Llama layer
@@ -56,6 +58,8 @@ def refuse_contradictions(plan: Plan, sizes: Architecture | None, origin: str, r
             asked = known.get(_model_of(teacher)) if teacher else None
             try:
                 check(node.stage, node.config, model[0], asked[0] if asked else None)
+                if data := node.parents.get("data"):
+                    _check_text(node.stage, node.config, data.config)
             except DrawplateError as error:
                 what = f"{node.stage} {node.name}: {error.what} (sizes from {model[1]})"
                 raise DrawplateError(what, error.remedy) from None
@@ -92,7 +96,7 @@ def problem(steps: Mapping[str, dict[str, Any]], sizes: Architecture) -> str | N
 
 def sizes_after(stage: str, config: dict[str, Any], sizes: Architecture) -> Architecture | None:
     """The sizes that a step leaves, None where they are only predicted."""
-    if stage == "prune" and _has_target(config):
+    if stage == "prune" and has_target(config):
         return None
     return after_step(Model(sizes=sizes), stage, config).sizes
 
@@ -111,6 +115,11 @@ def check(
     Raises:
         DrawplateError: Naming the setting.
     """
+    if _walks(stage, config) and not sizes.encoder and (not sizes.gated or sizes.experts > 1):
+        raise DrawplateError(
+            f"{sizes.name or 'the model'} is no decoder of the Llama architecture",
+            "to quantize it use method: rtn or hqq; other steps know no such model",
+        )
     if stage in ("quantize", "quantize_library"):
         _check_quantize(config, sizes)
     elif stage == "prune":
@@ -119,9 +128,8 @@ def check(
         _check_distill(config, sizes, teacher)
     elif stage == "recover":
         _check_rank(config, sizes)
-    elif stage == "compile" and config["engine"] == "tensor_parallel":
-        if type(ranks := config["options"].get("ranks")) is int:
-            check_ranks(sizes.heads, sizes.kv_heads, sizes.mlp, ranks)
+    elif stage == "compile":
+        _check_compile(config, sizes)
     elif stage == "benchmark":
         _check_benchmark(config, sizes)
     if _reads_windows(stage, config):
@@ -177,12 +185,11 @@ def _check_megabytes(megabytes: float, least: float, sizes: Architecture) -> Non
     bits_left(megabytes, sizes.layers * linear + sizes.head_parameters, beside, least)
 
 
-def _has_target(config: dict[str, Any]) -> bool:
-    return bool(config.get("target_parameters") or config.get("target_decode_speedup"))
-
-
 def _check_prune(config: dict[str, Any], sizes: Architecture) -> None:
-    if _has_target(config) or sizes.experts > 1:
+    if sizes.experts > 1:
+        return
+    if has_target(config):
+        least_removal(counts(sizes), config)
         return
     multiple = config["multiple_of"]
     check_layers(sizes.layers, config["layers"], config.get("keep_layers"))
@@ -217,6 +224,14 @@ def _check_rank(config: dict[str, Any], sizes: Architecture) -> None:
         )
 
 
+def _check_compile(config: dict[str, Any], sizes: Architecture) -> None:
+    if sizes.name:
+        known = config["architectures"]
+        check_architecture(sizes.name, sizes.window, config["engine"], known)
+    if config["engine"] == "tensor_parallel" and type(config["options"].get("ranks")) is int:
+        check_ranks(sizes.heads, sizes.kv_heads, sizes.mlp, config["options"]["ranks"])
+
+
 def _check_benchmark(config: dict[str, Any], sizes: Architecture) -> None:
     """The runs of `benchmark.measure`: a prompt and one token, a shorter one and many."""
     longest = sizes.max_tokens
@@ -246,6 +261,25 @@ def _reads_windows(stage: str, config: dict[str, Any]) -> bool:
         by_weights = config["score"] == "magnitude" and config["refit"] == "none"
         return bool(measured or config["hidden_share"] or not by_weights)
     return stage in READERS and "window_tokens" in config
+
+
+def _walks(stage: str, config: dict[str, Any]) -> bool:
+    """Whether a job walks through a model layer by layer, for which it has to know the layers."""
+    return stage in ("prune", "rotate") or (stage == "quantize" and config["method"] == "gptq")
+
+
+def _check_text(stage: str, config: dict[str, Any], data: dict[str, Any]) -> None:
+    """A token is a byte of text at least."""
+    if not _reads_windows(stage, config) or "windows" not in config:
+        return
+    tokens = (config["windows"] + config.get("held_out_windows", 0)) * config["window_tokens"]
+    text = sum(entry["calibration_bytes"] for entry in data["texts"].values())
+    if config.get("loss") != "embeddings" and tokens > text:
+        raise DrawplateError(
+            f"windows and window_tokens ask for {tokens} tokens, there are {text} bytes of "
+            "calibration text",
+            "ask for fewer windows, or raise data.texts.NAME.calibration_bytes",
+        )
 
 
 def _check_window(tokens: int, sizes: Architecture) -> None:

@@ -36,6 +36,7 @@ def add_engine(
             "engine": settings.runtime,
             "target": target,
             "task": build.base["task"],
+            "architectures": settings.architectures,
             "options": settings.options,
         },
         parents,

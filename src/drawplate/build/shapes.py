@@ -7,6 +7,8 @@ import dataclasses
 import math
 from typing import Any
 
+from drawplate.limits import sliding_window
+
 # Families whose MLP has two matrices instead of three.
 PLAIN_MLP = (
     "bert",
@@ -53,6 +55,8 @@ class Architecture:
         encoder: Whether it has a pooler and no head.
         max_tokens: Of a sequence that it was made for; None if unknown.
         bytes_per_weight: As its checkpoint stores them.
+        name: Of its class in transformers; None if unknown.
+        window: Tokens that a layer looks back on, see `limits.sliding_window`.
     """
 
     hidden: int
@@ -71,6 +75,8 @@ class Architecture:
     encoder: bool = False
     max_tokens: int | None = None
     bytes_per_weight: int = 4
+    name: str | None = None
+    window: int | None = None
 
     @property
     def attention_parameters(self) -> int:
@@ -179,7 +185,16 @@ def architecture_of(config: dict[str, Any]) -> Architecture | None:
         encoder=encoder,
         max_tokens=longest if is_count(longest) else None,
         bytes_per_weight=BYTES.get(str(first("dtype", "torch_dtype")), 4),
+        name=_class_name(config.get("architectures")),
+        window=sliding_window(config),
     )
+
+
+def _class_name(names: object) -> str | None:
+    """The class that a config.json names."""
+    if isinstance(names, list) and names and isinstance(names[0], str):
+        return names[0]
+    return None
 
 
 def guessed(parameters: int, vocabulary: int = GUESSED_VOCABULARY) -> Architecture:

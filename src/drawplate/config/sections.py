@@ -84,6 +84,7 @@ def _named(value: Any) -> bool:
 class EngineSettings(Section):
     """What an engine declares in `conf/engine/<name>.yaml`, without being imported.
 
+    `architectures` are model classes of transformers, none named if it leaves them to transformers.
     Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
     """
 
@@ -92,6 +93,7 @@ class EngineSettings(Section):
     compared_with: Name | None = None
     description: str = ""
     tasks: list[Literal["causal-lm", "encoder"]]
+    architectures: list[Filled] = []
     supports: list[Name]
     targets: list[Name]
     holds: Holds

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from drawplate import limits
 from drawplate.artifacts.files import read_json
 from drawplate.errors import DrawplateError
 
@@ -54,41 +55,15 @@ def is_encoder(checkpoint: Path) -> bool:
     return _has_no_head(architecture(checkpoint))
 
 
-def sliding_window(config: dict[str, Any]) -> int | None:
-    """Tokens that a layer of a model looks back on, if those are fewer than its context has.
-
-    Args:
-        config: Entries of its config.json.
-    """
-    window, kinds = config.get("sliding_window"), config.get("layer_types")
-    if not isinstance(window, int) or not config.get("use_sliding_window", True):
-        return None
-    if isinstance(kinds, list) and "sliding_attention" not in kinds:
-        return None
-    longest = config.get("max_position_embeddings")
-    return None if isinstance(longest, int) and window >= longest else window
-
-
 def check_architecture(checkpoint: Path, engine: str, supported: Iterable[str]) -> None:
-    """Refuse a model the engine has no implementation for.
+    """Refuse a checkpoint that an engine has no implementation for, see `limits`.
 
     Raises:
-        DrawplateError: Naming the architectures it has; or if the model looks back on a window of
-            tokens alone, which none of the engines' graphs does.
+        DrawplateError: Naming the architectures it has.
     """
+    window = limits.sliding_window(read_json(checkpoint / "config.json"))
     name = architecture(checkpoint)
-    if name not in supported:
-        raise DrawplateError(
-            f"{engine} does not know the architecture {name} of {checkpoint}",
-            f"choose another engine, or a model of {', '.join(sorted(supported))}",
-        )
-    if window := sliding_window(read_json(checkpoint / "config.json")):
-        raise DrawplateError(
-            f"{engine} attends to the whole context, {checkpoint} to the last {window} tokens "
-            "(sliding_window)",
-            f"choose the transformers engine, or write max_position_embeddings: {window} in the "
-            "base's config.json and stay within it",
-        )
+    limits.check_architecture(name, window, engine, supported, str(checkpoint))
 
 
 def copy_processing(checkpoint: Path, output: Path) -> None:

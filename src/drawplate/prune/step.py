@@ -198,7 +198,7 @@ def _check_config(
         ) from None
     with torch.device("meta"):
         model = type(decoder.skeleton)._from_config(small)
-    return predicted(sizes, options, Sizes.of(model, sizes.bytes_per_parameter))
+    return predicted(sizes, options, Sizes.of(model, sizes.counts.bytes_per_parameter))
 
 
 def _check_layers(decoder: Decoder, windows: Tensor, options: PruneOptions, pool: Workers) -> None:

@@ -83,6 +83,17 @@ REFUSED = {
     f"{SIZED}768 prune.window_tokens=1024": "prune base.w75: window_tokens 1024 is more than the 768",
     f"{SIZED}768 distill.window_tokens=1024": "window_tokens 1024 is more than the 768",
     f"{SIZED}768 recover.window_tokens=1024": "recover base.w75.lora: window_tokens 1024",
+    "recipes.int4.steps.int4.windows=3000": (
+        "quantize base.int4: windows and window_tokens ask for 1536000 tokens, there are 800000 "
+        "bytes of calibration text"
+    ),
+    "distill.held_out_windows=6000 distill.window_tokens=256": "windows and window_tokens ask for",
+    "prune.mlp_share=0 ++prune.target_parameters=0.2": (
+        "prune base.w75: target_parameters: 0.2 is out of reach of direction: width .*: "
+        "write at least .*, or the other direction"
+    ),
+    "prune.mlp_share=0 ++prune.target_parameters=200000000": "the parent meets the target as it is",
+    "prune.mlp_share=0 ++prune.target_decode_speedup=50": "target_decode_speedup: 50.* write at most",
 }
 ENCODER = {
     "recipes.int4.steps.int4.group_size=256": "group_size 256 does not divide the 384 columns of attention.self",
@@ -130,6 +141,33 @@ def test_an_encoders_too(overrides, tmp_path):
 @pytest.mark.parametrize("overrides", ALLOWED)
 def test_what_can_be_built_is_not_refused(overrides, tmp_path):
     door(overrides, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("llama", {}, None),
+        ("gemma", {}, "compile base/onnxruntime-cpu: onnxruntime does not know the architecture"),
+        ("mistral", {"sliding_window": 100}, "the model to the last 100 tokens (sliding_window)"),
+        ("gpt2", {}, "quantize base.int4: GPT2LMHeadModel is no decoder of the Llama architecture"),
+    ],
+)
+def test_what_no_engine_or_step_knows_is_refused_at_the_door(name, changes, said, tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(name, **changes)
+    kind = AutoModelForCausalLM._model_mapping[type(config)]
+    config.architectures = [kind.__name__]
+    config.save_pretrained(tmp_path)
+    source = f"base.source.path={tmp_path} base.source.sha256={'0' * 64} base.source.license=MIT"
+    overrides = f"base=folder model=mine {source} variants=[float/onnxruntime]"
+    if name == "gpt2":
+        overrides = overrides.replace("variants=[", "variants=[int4/onnxruntime,")
+    if said is None:
+        door(overrides, tmp_path)
+        return
+    with pytest.raises(DrawplateError, match=pattern(said)):
+        door(overrides, tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/experiment").glob("*.yaml")))

@@ -63,7 +63,7 @@ def test_pruned_sizes_are_those_that_the_step_chooses(options):
         whole = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **settings))
     sizes, asked = Sizes.of(whole, 4), PruneOptions(**options)
     shape = sizes.shape.shrunk(chosen(sizes, asked))
-    after = after_step(model(), "prune", {"multiple_of": 32, **options}).sizes
+    after = after_step(model(), "prune", vars(asked)).sizes
     assert after != model().sizes
     found = (after.hidden, after.layers, after.mlp, after.kv_heads, after.heads, after.head_dim)
     heads = shape.groups * shape.heads_per_group

@@ -78,6 +78,13 @@ def test_a_model_that_looks_back_on_a_window_is_refused(settings, refused, tmp_p
         check_architecture(tmp_path, "onnxruntime", ["MistralForCausalLM"])
 
 
+def test_an_unknown_architecture_names_those_supported(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["MambaForCausalLM"]}')
+    with pytest.raises(DrawplateError, match=r"MambaForCausalLM.*a model of LlamaForCausalLM"):
+        check_architecture(tmp_path, "onnxruntime", ["LlamaForCausalLM"])
+    check_architecture(tmp_path, "transformers", [])
+
+
 def test_a_tied_head_that_is_another_one_is_refused(tmp_path):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -115,7 +115,6 @@ def test_folder_is_an_engine_with_all_it_needs(compiled):
         ("tied", {"ranks": 3}, "3 ranks do not divide 4 attention heads.*set ranks to 1 or 2 or 4"),
         ("tied", {"ranks": "two"}, "whole number"),
         ("tied-int4", {}, "float checkpoint"),
-        ("bert", {}, "BertModel.*LlamaForCausalLM"),
         ("tied", {"rank": 2}, "no option 'rank'"),
     ],
 )

@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from drawplate.errors import DrawplateError
 from drawplate.prune.budget import Sizes, chosen, predicted
 from drawplate.prune.options import PruneOptions
+from drawplate.targets import speedup
 
 LLAMA = {
     "vocab_size": 512,
@@ -29,6 +30,10 @@ def sizes_of(model, bytes_per_parameter=4):
     return Sizes.of(model, bytes_per_parameter)
 
 
+def gain(sizes, channels, layers, options):
+    return speedup(sizes.counts, sizes.counts.left(channels, layers), vars(options))
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_parameters_of_smaller_models_are_those_counted(tied, bias):
@@ -36,17 +41,17 @@ def test_parameters_of_smaller_models_are_those_counted(tied, bias):
     sizes = sizes_of(built(**changes))
     for channels, layers in ((256, 6), (160, 6), (256, 3), (64, 2)):
         small = built(**changes, intermediate_size=channels, num_hidden_layers=layers)
-        assert sizes.parameters(channels, layers) == small.num_parameters()
+        assert sizes.counts.left(channels, layers).parameters == small.num_parameters()
 
 
 def test_a_token_reads_all_but_an_untied_embedding():
     options = PruneOptions(bandwidth_gb_per_s=2.0, layer_overhead_ms=0.5)
     model = built(tie_word_embeddings=False)
     read = model.num_parameters() - model.model.embed_tokens.weight.numel()
-    assert sizes_of(model, 2).token_ms(256, 6, options) == pytest.approx(read * 2 / 2e6 + 3)
+    assert sizes_of(model, 2).counts.token_ms(vars(options)) == pytest.approx(read * 2 / 2e6 + 3)
     tied = built(tie_word_embeddings=True)
     expected = tied.num_parameters() * 4 / 2e6 + 3
-    assert sizes_of(tied).token_ms(256, 6, options) == pytest.approx(expected)
+    assert sizes_of(tied).counts.token_ms(vars(options)) == pytest.approx(expected)
 
 
 @given(
@@ -57,27 +62,29 @@ def test_a_token_reads_all_but_an_untied_embedding():
 )
 def test_parameters_are_met_by_the_least_removal(target, direction, multiple_of, is_count):
     sizes = sizes_of(built())
-    whole = sizes.parameters(256, 6)
+    whole = sizes.counts.parameters
     limit = int(target * whole) if is_count else target
     options = PruneOptions(target_parameters=limit, direction=direction, multiple_of=multiple_of)
     try:
         picked = chosen(sizes, options)
     except DrawplateError as error:
         least = (
-            sizes.parameters(256, 2) if direction == "depth" else sizes.parameters(multiple_of, 6)
+            sizes.counts.left(256, 2).parameters
+            if direction == "depth"
+            else sizes.counts.left(multiple_of, 6).parameters
         )
         assert f"write at least {least}" in str(error)
         assert target * whole < least
         return
     shape = sizes.shape.shrunk(picked)
-    parameters = sizes.parameters(shape.channels, shape.layers)
+    parameters = sizes.counts.left(shape.channels, shape.layers).parameters
     assert parameters <= target * whole
     if direction == "width":
         assert shape.layers == 6
-        assert sizes.parameters(shape.channels + multiple_of, 6) > int(target * whole)
+        assert sizes.counts.left(shape.channels + multiple_of, 6).parameters > int(target * whole)
     else:
         assert shape.channels == 256
-        assert sizes.parameters(256, shape.layers + 1) > int(target * whole)
+        assert sizes.counts.left(256, shape.layers + 1).parameters > int(target * whole)
 
 
 @given(target=st.floats(1.01, 3), direction=st.sampled_from(["width", "depth"]))
@@ -92,13 +99,13 @@ def test_speed_is_met_by_the_least_removal(target, direction):
     except DrawplateError as error:
         channels, layers = (256, 2) if direction == "depth" else (8, 6)
         assert "out of reach" in str(error)
-        assert sizes.speedup(channels, layers, options_free) < target
+        assert gain(sizes, channels, layers, options_free) < target
         return
-    assert sizes.speedup(shape.channels, shape.layers, options) >= target
+    assert gain(sizes, shape.channels, shape.layers, options) >= target
     more = (shape.channels, shape.layers + 1)
     if direction == "width":
         more = (shape.channels + 8, shape.layers)
-    assert sizes.speedup(*more, options) < target
+    assert gain(sizes, *more, options) < target
 
 
 def test_what_was_chosen_is_told_with_its_prediction():

@@ -11,7 +11,6 @@ from drawplate.engines.protocol import Engine
 from drawplate.engines.task import (
     CAUSAL_LM,
     ENCODER,
-    check_architecture,
     checked_options,
     copy_processing,
     task_of,
@@ -52,7 +51,6 @@ def compile(
     options = checked_options(options, OPTIONS, "onnxruntime")
     task = task_of(checkpoint)
     kind = decoder if task == CAUSAL_LM else encoder
-    check_architecture(checkpoint, "onnxruntime", kind.ARCHITECTURES)
     if task == CAUSAL_LM:  # the integer products of rounded activations are for encoders
         check_packed(checkpoint, "onnxruntime")
     scratch = output / ".scratch"

@@ -16,12 +16,6 @@ from drawplate.artifacts.files import read_json
 from drawplate.engines.onnxruntime import genai
 from drawplate.errors import DrawplateError
 
-ARCHITECTURES = (
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-)
 GENERATE_GRAPH = "model.onnx"
 LOGITS_GRAPH = "logits.onnx"
 WEIGHTS = "model.onnx.data"

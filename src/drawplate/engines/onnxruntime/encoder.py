@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from drawplate.engines.pooling import mean_pool
 from drawplate.errors import DrawplateError
 
-ARCHITECTURES = ("BertModel", "RobertaModel", "XLMRobertaModel", "MPNetModel")
 GRAPH = "model.onnx"
 FILES = (GRAPH, "model.onnx.data")
 STATES = "last_hidden_state"

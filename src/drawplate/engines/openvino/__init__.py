@@ -9,22 +9,12 @@ from drawplate.engines.label import label, quantization_method
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import (
     CAUSAL_LM,
-    check_architecture,
     checked_options,
     copy_processing,
     task_of,
 )
 from drawplate.errors import DrawplateError
 
-ARCHITECTURES = {
-    "causal-lm": (
-        "LlamaForCausalLM",
-        "MistralForCausalLM",
-        "Qwen2ForCausalLM",
-        "Qwen3ForCausalLM",
-    ),
-    "encoder": ("BertModel", "RobertaModel", "XLMRobertaModel", "MPNetModel"),
-}
 OPTIONS: dict[str, Any] = {
     "inference_precision": "f32",
     "kv_cache_precision": "f32",
@@ -65,7 +55,6 @@ def compile(
     torch.set_num_threads(threads)
     options = checked_options(options, OPTIONS, "openvino")
     task = task_of(checkpoint)
-    check_architecture(checkpoint, "openvino", ARCHITECTURES[task])
     check_packed(checkpoint, "openvino")
     scratch = output / ".scratch"
     scratch.mkdir()

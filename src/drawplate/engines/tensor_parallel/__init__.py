@@ -12,13 +12,11 @@ from drawplate.engines.label import label, quantization_method
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import (
     CAUSAL_LM,
-    check_architecture,
     checked_options,
     copy_processing,
 )
 from drawplate.errors import DrawplateError
 
-ARCHITECTURES = ("LlamaForCausalLM",)
 OPTIONS: dict[str, Any] = {"ranks": 2}
 SETTINGS = "engine.json"
 
@@ -42,7 +40,6 @@ def compile(
     ranks = options["ranks"]
     if not isinstance(ranks, int) or isinstance(ranks, bool):
         raise DrawplateError(f"ranks is {ranks!r}", "give a whole number, for example 2")
-    check_architecture(checkpoint, "tensor_parallel", ARCHITECTURES)
     if is_quantized(checkpoint):
         raise DrawplateError(
             f"tensor_parallel cannot cut the packed weights of {checkpoint}",
