@@ -36,8 +36,8 @@ def expand(
     machine = planner.add("machine", "machine", Path("results") / "machine", {}, hardware=hardware)
     data, base = add_data(planner, build), add_base(planner, build)
     checkpoints = {"base": base}
-    for recipe in build.recipes.values():
-        add_chain(planner, recipe.steps, checkpoints, data, artifacts)
+    for name in build.wanted_recipes():
+        add_chain(planner, build.recipes[name].steps, checkpoints, data, artifacts)
     add_proxies(planner, build, checkpoints, base, data)
     variants = variant_rows(build)
     engines: dict[str, Node] = {}

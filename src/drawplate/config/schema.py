@@ -128,6 +128,13 @@ class Build:
             return _all_pairs(self.recipes, self.engines)
         return [(r, e) for r, _, e in (v.partition("/") for v in self._variants)]
 
+    def wanted_recipes(self) -> list[str]:
+        """Recipes that a variant is made of, as target or draft, in their order."""
+        pairs = self.pairs()
+        drafts = {self.engines[engine].draft for _, engine in pairs}
+        wanted = {recipe for recipe, _ in pairs} | drafts
+        return [name for name in self.recipes if name in wanted]
+
     def plain(self) -> dict[str, Any]:
         """Everything, for the record."""
         return dict(self._dump)

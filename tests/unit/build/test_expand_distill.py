@@ -1,5 +1,6 @@
 """What a plan adds for distill steps: shared answers, students, running teachers."""
 
+import re
 from pathlib import Path
 
 from drawplate.build.expand import expand
@@ -10,7 +11,12 @@ ROOT = Path(__file__).parents[3]
 
 def plan(*overrides: str):
     # An experiment that distills nothing itself.
-    words = {"experiment": "smollm2-methods", "overrides": list(overrides)}
+    recipes = sorted({found for word in overrides for found in re.findall(r"recipes\.(\w+)", word)})
+    variants = ",".join(f"{recipe}/onnxruntime" for recipe in ["float", *recipes])
+    words = {
+        "experiment": "smollm2-methods",
+        "overrides": [f"variants=[{variants}]", *overrides],
+    }
     build = load_build(words, ROOT)
     return expand(build, ROOT, {"cpu": "none"}, "snakemake")
 
@@ -59,17 +65,23 @@ def test_a_student_is_of_the_bases_task() -> None:
         "{name: small, source: {kind: hub, repo: a/b, revision: main, license: MIT, "
         f"sha256: '{'0' * 64}'}}}}"
     )
-    overrides = [f"+distill@{place}=embeddings", f"{place}.hidden_weight=0.0"]
+    overrides = ["variants=[float/onnxruntime,a/onnxruntime]"]
+    overrides += [f"+distill@{place}=embeddings", f"{place}.hidden_weight=0.0"]
     words = {"experiment": "minilm", "overrides": [*overrides, f"+{place}.student={student}"]}
     build = load_build(words, ROOT)
     _, student_node = expand(build, ROOT, {"cpu": "none"}, "snakemake").of("base")
     assert student_node.config["task"] == "encoder"
 
 
+def test_a_recipe_that_no_variant_names_is_not_built() -> None:
+    chosen = "variants=[float/onnxruntime,a/onnxruntime]"
+    build = plan(*kd("a"), *kd("b", "logits", "top_k=8"), chosen)
+    assert [node.name for node in build.of("distill")] == ["base.a"]
+    assert len(build.of("teacher")) == 1
+
+
 def test_the_report_is_told_all_that_a_variant_depends_on() -> None:
-    build = plan(
-        *kd("a"), *kd("b", "logits", "top_k=8"), "variants=[float/onnxruntime,a/onnxruntime]"
-    )
+    build = plan(*kd("a"), *kd("b", "logits", "top_k=8"))
     first, second = build.of("teacher")
     rows = {row["recipe"]: row for row in build.of("report")[0].context["variants"]}
     told = rows["a"]["ancestors"]

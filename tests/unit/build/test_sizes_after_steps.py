@@ -116,7 +116,8 @@ def test_a_teacher_that_judges_takes_memory_and_time():
 
 
 def rows(tmp_path, *changes):
-    overrides = ["+distill@recipes.a.steps.a=student_example", *changes]
+    variants = "variants=[float/onnxruntime,a/onnxruntime]"
+    overrides = [variants, "+distill@recipes.a.steps.a=student_example", *changes]
     build = load_build({"experiment": "smollm2-methods", "overrides": overrides}, ROOT)
     plan = expand(build, ROOT, {"cpu": "none"}, "snakemake")
     found = needs(plan, architecture_of(SEVEN_BILLION), tmp_path)
