@@ -8,6 +8,7 @@ Text files beside a reached module (templates, schemas) count byte by byte.
 import ast
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from drawplate.errors import DrawplateError
@@ -17,10 +18,17 @@ PACKAGE = "drawplate"
 SILENT = frozenset({"drawplate", "drawplate.progress", "drawplate.errors"})
 
 
-def normalized(source: str) -> str:
-    """The source's syntax tree as text, without docstrings, comments and positions."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+def _blocks(node: ast.AST) -> Iterator[ast.AST]:
+    """A tree's statements, itself first; expressions, which hold none, are not entered."""
+    yield node
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for child in getattr(node, field, ()):
+            yield from _blocks(child)
+
+
+def normalized(tree: ast.Module) -> str:
+    """A syntax tree as text, without docstrings, comments and positions; it loses its docstrings."""
+    for node in _blocks(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body
             if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
@@ -28,10 +36,10 @@ def normalized(source: str) -> str:
     return ast.dump(tree, annotate_fields=False, include_attributes=False)
 
 
-def imported_names(source: str) -> set[str]:
+def imported_names(tree: ast.Module) -> set[str]:
     """Dotted names of this package that a source imports, at any depth of nesting."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in _blocks(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -52,14 +60,15 @@ def module_file(name: str, source_root: Path) -> Path | None:
 
 @functools.cache
 def _examine(path: Path) -> tuple[str, frozenset[str]]:
-    source = path.read_text()
     try:
-        digest = hashlib.sha256(normalized(source).encode()).hexdigest()[:16]
-        return digest, frozenset(imported_names(source))
+        tree = ast.parse(path.read_text())
     except SyntaxError as error:
         raise DrawplateError(
             f"{path} is not valid Python: {error.msg} in line {error.lineno}", "correct it"
         ) from None
+    return hashlib.sha256(normalized(tree).encode()).hexdigest()[:16], frozenset(
+        imported_names(tree)
+    )
 
 
 def _data_files(package: Path) -> dict[str, str]:
