@@ -18,7 +18,7 @@ MICRO_TOKENS = 1024  # of a training, computed at once
 SENSITIVITY_WINDOWS = 4
 HEAD_ROWS = 8192  # of the vocabulary, computed at once
 READ_BYTES_PER_S = 20e9  # assumed, of weights while a token is written
-GRID_PASSES = 60  # over a weight while the grid of its groups is searched and its columns rounded
+GRID_PASSES = 90  # over a weight while the grid of its groups is searched and its columns rounded
 
 
 def _tokens_of(config: Mapping[str, Any]) -> int:

@@ -13,8 +13,8 @@ from drawplate.build.shapes import Model
 TORCH_BYTES = 0.4e9  # Python with PyTorch and transformers, nothing loaded
 PLAIN_BYTES = 0.1e9  # Python alone
 COMPANION_BYTES_PER_TOKEN = 70  # of the vocabulary: tokenizer and what else stands beside weights
-FLOPS_PER_CORE = 50e9  # assumed, of float32 matrix products within PyTorch
-ELEMENTS_PER_CORE_S = 0.3e9  # assumed, of passes over tensors that do little arithmetic
+FLOPS_PER_CORE = 80e9  # assumed, of float32 matrix products within PyTorch
+ELEMENTS_PER_CORE_S = 0.5e9  # assumed, of passes over tensors that do little arithmetic
 DISK_BYTES_PER_S = 0.2e9  # assumed
 
 
