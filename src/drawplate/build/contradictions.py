@@ -72,12 +72,15 @@ def refuse_contradictions(plan: Plan, sizes: Architecture | None, origin: str, r
             known[node.digest] = (after, model[1]) if after else None
 
 
-def problem(steps: Mapping[str, dict[str, Any]], sizes: Architecture) -> str | None:
+def problem(
+    steps: Mapping[str, dict[str, Any]], sizes: Architecture, data: dict[str, Any]
+) -> str | None:
     """Why a recipe's steps cannot be told what they are, None if nothing speaks against it.
 
     Args:
         steps: By label, with `kind`.
         sizes: Of the base.
+        data: The config of the data.
     """
     known: dict[str, Architecture | None] = {"base": sizes}
     lineage = "base"
@@ -89,6 +92,7 @@ def problem(steps: Mapping[str, dict[str, Any]], sizes: Architecture) -> str | N
             continue
         try:
             check(stage_of(step), step, parent, known.get(step.get("teacher", "")))
+            _check_text(stage_of(step), step, data)
         except DrawplateError as error:
             return f"step {label}: {error}"
     return None

@@ -38,7 +38,8 @@ def without_refuted(
     """
     first = next(name for name, candidate in candidates.items() if not candidate.problem)
     chosen = with_recipes(words, [first])
-    base, started = make_plan(chosen, root).of("base")[0], time.time()
+    plan, started = make_plan(chosen, root), time.time()
+    base, texts = plan.of("base")[0], plan.of("data")[0].config
     if not base.fresh(root):
         run_build(snakemake_words(chosen, cores, [str(base.stamp)]), outer_build())
         if not base.fresh(root):
@@ -48,7 +49,7 @@ def without_refuted(
     if here is None:
         return candidates
     told = {
-        name: c if c.problem else dataclasses.replace(c, problem=problem(c.steps, here[0]))
+        name: c if c.problem else dataclasses.replace(c, problem=problem(c.steps, here[0], texts))
         for name, c in candidates.items()
     }
     if all(candidate.problem for candidate in told.values()):

@@ -221,9 +221,12 @@ def test_a_chain_of_a_search_is_followed_step_by_step():
     step = {"kind": "prune", "mlp_share": 0.26, "kv_group_share": 0.0, "layers": 0}
     step |= {"multiple_of": 16, "score": "magnitude", "refit": "none", "hidden_share": 0.0}
     int4 = {"kind": "quantize", **dataclasses.asdict(QuantizeOptions())}
-    assert problem({"w": step | {"multiple_of": 32}, "int4": int4}, sizes) is None
-    said = problem({"w": step, "int4": int4}, sizes)
+    data = plan.of("data")[0].config
+    assert problem({"w": step | {"multiple_of": 32}, "int4": int4}, sizes, data) is None
+    said = problem({"w": step, "int4": int4}, sizes, data)
     assert said is not None and said.startswith("step int4: group_size 32 does not divide the 1136")
+    said = problem({"int4": int4 | {"windows": 10_000}}, sizes, data)
+    assert said is not None and "bytes of calibration text" in said
 
 
 def test_a_student_is_asked_if_its_files_are_here(tmp_path):

@@ -88,7 +88,9 @@ def base(monkeypatch):
     """A base that is not built yet, in the plan of every build."""
     base = node("base", "artifacts/tiny/base")
     base.config["source"] = {"kind": "pypi"}
-    plan = Plan("tiny", "tiny", {}, "", [base], [])
+    data = node("data", "artifacts/tiny/data")
+    data.config["texts"] = {"book": {"calibration_bytes": 4000}}
+    plan = Plan("tiny", "tiny", {}, "", [data, base], [])
     monkeypatch.setattr(generation, "make_plan", lambda words, root: plan)
     return base
 
@@ -105,10 +107,12 @@ def test_recipes_that_the_sizes_of_the_base_refute_are_not_proposed(tmp_path, ba
         "a": candidate("a", "no engine"),
         "b": candidate("b"),
         "c": candidate("c", group_size=64),
+        "d": candidate("d", method="gptq", windows=100, window_tokens=64),
     }
     told = without_refuted(space, WORDS, tmp_path, 1)
     assert (told["a"].problem, told["b"].problem) == ("no engine", None)
     assert told["c"].problem.startswith("step c: group_size 64 does not divide the 96 columns")
+    assert "ask for 6400 tokens, there are 4000 bytes" in told["d"].problem
     monkeypatch.setattr(generation, "run_build", None)  # it is built already
     with pytest.raises(DrawplateError, match="no recipe of its space can be built: step c: group"):
         without_refuted({"c": space["c"]}, WORDS, tmp_path, 1)
