@@ -108,12 +108,19 @@ def _meets(whole: Counts, left: Counts, settings: Mapping[str, Any]) -> bool:
 
 def _out_of_reach(whole: Counts, left: Counts, settings: Mapping[str, Any]) -> DrawplateError:
     """The refusal of a target that the last candidate does not meet."""
-    if settings["target_decode_speedup"] is not None:
-        most = int(speedup(whole, left, settings) * 100) / 100
-        name, remedy = "target_decode_speedup", f"write at most {most}"
+    name = next(name for name in TARGETS if settings[name] is not None)
+    other = "width" if settings["direction"] == "depth" else "depth"
+    *_, least = _candidates(whole, {**settings, "direction": other})
+    if _meets(whole, least, settings):
+        remedy = f"write direction: {other}, which can"
+    elif left == whole:
+        remedy = "lower multiple_of, with which nothing can go"
+    elif name == "target_parameters":
+        remedy = f"write at least {left.parameters}"
+    elif (most := int(speedup(whole, left, settings) * 100) / 100) > 1:
+        remedy = f"write at most {most}"
     else:
-        name, remedy = "target_parameters", f"write at least {left.parameters}"
+        remedy = "leave it out: no removal makes a token faster by this prediction"
     return DrawplateError(
-        f"{name}: {settings[name]} is out of reach of direction: {settings['direction']}",
-        f"{remedy}, or the other direction",
+        f"{name}: {settings[name]} is out of reach of direction: {settings['direction']}", remedy
     )

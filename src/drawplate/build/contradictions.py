@@ -12,7 +12,7 @@ from typing import Any
 from drawplate.artifacts.formats import is_budgeted
 from drawplate.build.after import SCALE_BITS, ZERO_POINT_BITS, after_step, counts
 from drawplate.build.estimate import GUESS, as_fetched, sizes_here
-from drawplate.build.plan import Node, Plan
+from drawplate.build.plan import Node, Plan, json_or_none
 from drawplate.build.shapes import Architecture, Model
 from drawplate.build.stages import stage_of
 from drawplate.errors import DrawplateError
@@ -64,6 +64,7 @@ def refuse_contradictions(plan: Plan, sizes: Architecture | None, origin: str, r
                 what = f"{node.stage} {node.name}: {error.what} (sizes from {model[1]})"
                 raise DrawplateError(what, error.remedy) from None
         if node.stage == "base":
+            _check_readable(node, root)
             given = (sizes, origin) if sizes and origin != GUESS else None
             found = given if node is base else sizes_here(node, root)
             known[node.digest] = (as_fetched(node, found[0]), found[1]) if found else None
@@ -138,6 +139,16 @@ def check(
         _check_benchmark(config, sizes)
     if _reads_windows(stage, config):
         _check_window(config["window_tokens"], sizes)
+
+
+def _check_readable(node: Node, root: Path) -> None:
+    """Refuse a folder whose config.json nobody can read; one that is not there, its job refuses."""
+    source = node.config["source"]
+    if source["kind"] != "folder" or node.fresh(root):
+        return
+    given = root / Path(source["path"]).expanduser() / "config.json"
+    if given.is_file() and not isinstance(json_or_none(given), dict):
+        raise DrawplateError(f"{given} is no JSON object", "bring the file back, or correct it")
 
 
 def _model_of(node: Node) -> str:

@@ -90,7 +90,11 @@ REFUSED = {
     "distill.held_out_windows=6000 distill.window_tokens=256": "windows and window_tokens ask for",
     "prune.mlp_share=0 ++prune.target_parameters=0.2": (
         "prune base.w75: target_parameters: 0.2 is out of reach of direction: width .*: "
-        "write at least .*, or the other direction"
+        "write at least [0-9]"
+    ),
+    "prune.mlp_share=0 ++prune.target_parameters=0.35": "of direction: width .*: write direction: depth",
+    "prune.mlp_share=0 ++prune.target_parameters=0.8 ++prune.multiple_of=4000": (
+        "target_parameters: 0.8 is out of reach of direction: width .*: write direction: depth"
     ),
     "prune.mlp_share=0 ++prune.target_parameters=200000000": "the parent meets the target as it is",
     "prune.mlp_share=0 ++prune.target_decode_speedup=50": "target_decode_speedup: 50.* write at most",
@@ -168,6 +172,14 @@ def test_what_no_engine_or_step_knows_is_refused_at_the_door(name, changes, said
         return
     with pytest.raises(DrawplateError, match=pattern(said)):
         door(overrides, tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"architectures": ["Llama', "[]", ""])
+def test_a_config_that_nobody_can_read_is_refused_at_the_door(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    source = f"base.source.path={tmp_path} base.source.sha256={'0' * 64} base.source.license=MIT"
+    with pytest.raises(DrawplateError, match=r"config.json is no JSON object: bring"):
+        door(f"base=folder model=mine {source}", tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/experiment").glob("*.yaml")))
