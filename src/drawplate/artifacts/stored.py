@@ -90,13 +90,17 @@ class Stored:
         return forms | {f"{module}weight": self._packed_form(module) for module in sorted(packed)}
 
     def rows(self, name: str, start: int, end: int) -> "Tensor | None":
-        """Rows of a matrix as float32; None if it is stored in a form that is not known here."""
+        """Rows of a matrix as float32; None if it is stored in a form that is not known here.
+
+        Integers with a scale for each row (`int-quantized`) are what they stand for.
+        """
         import torch
 
         module = name.removesuffix("weight")
         if name in self._shards:
-            rows: Tensor = self._slice(name)[start:end]
-            return rows.to(torch.float32)
+            rows: Tensor = self._slice(name)[start:end].to(torch.float32)
+            scaled = self._dtype(name) == "int8" and f"{name}_scale" in self._shards
+            return rows * self._slice(f"{name}_scale")[start:end] if scaled else rows
         if not self._is_packed(f"{module}{PACKED}"):
             return None
         form = self._packed_form(module)

@@ -41,7 +41,7 @@ def layer_losses(parent: Path, child: Path, measured: Measured) -> list[dict[str
 
     Args:
         parent: The float checkpoint.
-        child: The packed one, finished. Weights in another form than packed integers have no row.
+        child: The quantized one, finished. Weights in another form than integers have no row.
         measured: What the walk measured, empty for a method without data.
 
     Returns:
@@ -76,8 +76,9 @@ def _units(
     """The quantized units of a checkpoint, each with names in both folders and forms."""
     sources = before.forms()
     units: dict[str, tuple[dict[str, Any], list[tuple[str, str, Form]]]] = {}
-    for name, form in after.forms().items():
-        if form.group_size is None:
+    forms = after.forms()
+    for name, form in forms.items():
+        if form.group_size is None and not (form.dtype == "int8" and f"{name}_scale" in forms):
             continue
         unit = _unit_of(name.removesuffix(".weight"))
         source = name if name in sources else f"{token_table(open_skeleton(parent))}.weight"

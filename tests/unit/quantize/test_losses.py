@@ -81,3 +81,20 @@ def test_an_encoders_units_have_what_was_measured(encoder_base, encoder_data, tm
     rows = losses(encoder_base, encoder_data, tmp_path / "int4", config)
     assert len(rows) == 3 * 4
     assert all(0 < row["output_error"] < 0.1 for row in rows)
+
+
+@pytest.mark.parametrize("activations", ["dynamic", "static"])
+def test_units_with_rounded_activations_are_read_back_too(
+    activations, encoder_base, encoder_data, tmp_path
+):
+    config = {"method": "rtn", "bits": 8, "head_bits": 8, "group_size": None, "symmetric": True}
+    config |= {"activations": activations, "windows": 4, "window_tokens": 40}
+    rows = losses(encoder_base, encoder_data, tmp_path / "int8", config)
+    assert [row["part"] for row in rows] == ["qkv", "o", "up", "down"] * 3
+    assert {row["bits"] for row in rows} == {8}
+    name = "encoder.layer.0.output.dense"
+    before = read_float(encoder_base)[f"{name}.weight"].to(torch.float64)
+    after = read_quantized(tmp_path / "int8")[name].dequantize().to(torch.float64)
+    expected = (before - after).square().sum() / before.square().sum()
+    (row,) = (row for row in rows if row["unit"] == "encoder.layer.0.down")
+    assert row["weight_error"] == pytest.approx(float(expected), rel=1e-5)
