@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -24,42 +25,51 @@ PRUNE = {
     "window_tokens": 32,
 }
 
-# One process imports all once; its children, which start before any thread, are killed.
+# One process imports all once; its children, which start before any thread, are ended by the
+# kernel with no last word (as SIGKILL does, but by its own timer), a random part of a layer's time
+# after some part was saved: how far a child gets hangs on its progress, not on the machine's load.
 KILLER = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
 from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.checkpoint.quantized import read_float
+from drawplate.prune import state
 from drawplate.prune.step import prune_checkpoint
 import transformers.models.llama.modeling_llama
 
 parent, data, folder, config = *map(Path, sys.argv[1:4]), json.loads(sys.argv[4])
 resume = folder / ".resume"
 
-def start(output):
+def run(output, prefix, nth, delay_s):
+    # How a run ends that has `delay_s` left after its nth part of this prefix.
     child = os.fork()
     if not child:
+        save, saved = state.save_part, []
+        def save_and_die_soon(folder, name, tensors):
+            save(folder, name, tensors)
+            saved.append(name.startswith(prefix))
+            if saved[-1] and sum(saved) == nth:
+                signal.setitimer(signal.ITIMER_REAL, delay_s)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        state.save_part = save_and_die_soon
         output.mkdir()
         prune_checkpoint(parent, data, output, config, resume, threads=2)
         os._exit(0)
-    return child
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 started = time.monotonic()
-assert os.waitpid(start(folder / "whole"), 0)[1] == 0
-seconds = time.monotonic() - started
+assert run(folder / "whole", "none", 1, 0) == 0
+layer_s = (time.monotonic() - started) / (4 * 12)
 shutil.rmtree(resume)
-chooser, kills, left = random.Random(int(sys.argv[5])), 0, []
-while True:
+chooser, left = random.Random(int(sys.argv[5])), []
+# The fifth dies in the second walk, where layers are cut; the sixth is left to finish.
+for prefix in ["", "", "", "", "layer-", "none"]:
     shutil.rmtree(folder / "killed", ignore_errors=True)
-    child = start(folder / "killed")
-    time.sleep(seconds * chooser.uniform(0.2, 0.9) if kills < 6 else seconds * 50)
-    os.kill(child, signal.SIGKILL)
-    if os.waitpid(child, 0)[1] == 0:
-        break
-    kills += 1
-    left.append(sorted(path.name for path in resume.glob("*")))
+    nth = 1 if prefix else chooser.randint(1, 4)
+    status = run(folder / "killed", prefix, nth, chooser.uniform(1e-5, layer_s))
+    left.append((status, sorted(path.name for path in resume.glob("*"))))
 digests = [digest_of(list_files(folder / name)) for name in ("whole", "killed")]
-print(json.dumps({"kills": kills, "left": left, "digests": digests}))
+print(json.dumps({"left": left, "digests": digests}))
 """
 
 
@@ -120,6 +130,8 @@ def test_killed_at_random_points_ends_with_the_same_digest(
         [sys.executable, "-c", KILLER, *arguments, "7"], capture_output=True, text=True, check=True
     )
     result = json.loads(ran.stdout.splitlines()[-1])
-    assert result["kills"] > 0
-    assert any(name.startswith("layer-") for names in result["left"] for name in names)
+    *killed, last = result["left"]
+    assert {status for status, _ in killed} == {-signal.SIGALRM}
+    assert any(name.startswith("layer-") for _, names in killed for name in names)
+    assert last[0] == 0
     assert result["digests"][0] == result["digests"][1]
