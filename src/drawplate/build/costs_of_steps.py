@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from drawplate.artifacts.formats import is_budgeted
+from drawplate.build.hardware import computes_bfloat16, gpu_names
 from drawplate.build.work import TORCH_BYTES, Cost, Work, with_companions
 
 SHARD_BYTES = 1e9  # of a checkpoint's output that is held in memory before it is written
 TOKENIZED_BYTES = 0.15e9  # calibration text with its encodings
 WINDOWS_AT_ONCE = 4  # of a walk through the layers
+EMULATED_BFLOAT16 = 40  # times as slow as float32, AVX2 alone: 1.2 and 56 GFLOP/s, PyTorch 2.13
 MICRO_TOKENS = 1024  # of a training, computed at once
 SENSITIVITY_WINDOWS = 4
 HEAD_ROWS = 8192  # of the vocabulary, computed at once
@@ -186,6 +188,8 @@ def training(work: Work) -> Cost:
     tokens = _tokens_of(config) * config.get("epochs", 1)
     measured = 6 * config.get("held_out_windows", 8) * window
     passes = (4.0 if adapters else 6.0) * tokens + 2.0 * measured
+    if config.get("precision") == "bfloat16" and not (computes_bfloat16() or gpu_names()):
+        passes *= EMULATED_BFLOAT16
     written = min(work.result.stored_bytes, SHARD_BYTES)
     judge, judged, writing = _judged(work, tokens)
     logits *= 2 if judge else 1  # the student's and the teacher's

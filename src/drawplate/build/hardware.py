@@ -69,6 +69,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def computes_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself; elsewhere that is emulated."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine() == "arm64"
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+
+
 def gpu_names() -> list[str]:
     """Names of the NVIDIA GPUs that the driver shows; empty without driver or GPU."""
     if shutil.which("nvidia-smi") is None:

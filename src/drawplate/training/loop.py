@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from drawplate.artifacts.files import need_free_bytes
+from drawplate.build.hardware import computes_bfloat16
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.training.options import TrainingOptions
@@ -134,6 +135,8 @@ def _arguments(options: TrainingOptions, total_steps: int, folder: Path) -> Any:
 
     micro = micro_windows(options.batch_windows, options.window_tokens)
     gpu = torch.cuda.is_available()
+    if options.precision == "bfloat16" and not gpu and not computes_bfloat16():
+        say("warning: bfloat16 is emulated on this processor; precision=float32 is far faster")
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,  # of the order, which holds all epochs
