@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
+from drawplate.engines.placement import pack_nibbles
 
 Arrays = dict[str, NDArray[np.generic]]
 """Initializers by name."""
@@ -57,18 +60,27 @@ def write_weights(
             if address not in offsets:
                 file.write(b"\0" * (-file.tell() % ALIGNMENT_BYTES))
                 offsets[address] = file.tell()
-                file.write(np.ascontiguousarray(array).data)
+                file.write(_stored(array).data)
             model.graph.initializer.append(_external(name, array, offsets[address]))
+
+
+def _stored(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """The bytes of an array as ONNX lays them out: two 4-bit integers in one."""
+    whole = np.ascontiguousarray(array).reshape(-1)
+    if array.dtype == ml_dtypes.int4:
+        return pack_nibbles(whole.astype(np.int8).view(np.uint8) & np.uint8(15))
+    return whole.view(np.uint8)
 
 
 def _external(name: str, array: NDArray[np.generic], offset: int) -> onnx.TensorProto:
     """An initializer whose bytes lie in the data file."""
+    nbytes = (array.size + 1) // 2 if array.dtype == ml_dtypes.int4 else array.nbytes
     tensor = onnx.TensorProto(
         name=name,
         dims=array.shape,
         data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype),
         data_location=onnx.TensorProto.EXTERNAL,
     )
-    for key, value in (("location", DATA_FILE), ("offset", offset), ("length", array.nbytes)):
+    for key, value in (("location", DATA_FILE), ("offset", offset), ("length", nbytes)):
         tensor.external_data.add(key=key, value=str(value))
     return tensor
