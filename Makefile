@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # llm-compressor needs an older transformers: an environment of its own, which steps call.
+# TensorRT is NVIDIA's, under its own licence: installed on top when asked for.
+TENSORRT_LOCK := environments/tensorrt/requirements.lock
 LLMC := .venv-llmcompressor
 LLMC_LOCK := environments/llmcompressor/requirements.lock
 # The pip that comes with Python 3.11 takes minutes to choose what this one chooses in seconds.
@@ -12,7 +14,7 @@ INSTALL := pip install --quiet --disable-pip-version-check
 # On all cores, where pip takes one. Some packages hold files of other Pythons: those stay as they are.
 COMPILE := $(PYTHON) -m compileall -q -q -j 0
 
-.PHONY: help artifacts llmcompressor test check unit lock llmcompressor-lock clean
+.PHONY: help artifacts llmcompressor tensorrt test check unit lock llmcompressor-lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -23,7 +25,9 @@ artifacts: $(READY) ## Build the default experiment and name its report
 
 llmcompressor: $(LLMC)/.ready ## Make the environment that the methods of llm-compressor run in
 
-test: $(READY) $(LLMC)/.ready check unit ## Run every check and test that needs no GPU
+tensorrt: $(VENV)/.tensorrt ## Install TensorRT for RTX, under NVIDIA's licence
+
+test: $(READY) $(LLMC)/.ready $(VENV)/.tensorrt check unit ## Run every check and test that needs no GPU
 
 check: $(READY) ## Formatting, linting and types
 	$(BIN)/ruff format --check .
@@ -55,6 +59,10 @@ $(LLMC)/.ready: $(LLMC_LOCK)
 	$(LLMC)/bin/$(INSTALL) --no-compile -r $(LLMC_LOCK)
 	@$(COMPILE) $(LLMC)/lib || true
 	@cp $(LLMC_LOCK) $@
+
+$(VENV)/.tensorrt: $(TENSORRT_LOCK) $(READY)
+	$(BIN)/$(INSTALL) --no-deps -c requirements.lock -r $(TENSORRT_LOCK)
+	@touch $@
 
 lock: ## Resolve requirements.in anew into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -16,8 +16,10 @@ rule compile:
         output=output_folder,
         parent=folder_of("parent"),
         draft=option("--draft", "draft"),
+        source=option("--source", "source"),
+        source_gate=option("--source-gate", "source_gate"),
     message:
         "Compile {wildcards.lineage} for {wildcards.engine}"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/compile.py --config {params.job}"
-        " --parent {params.parent} {params.draft} --output {params.output} 2>&1 | tee {log}"
+        " --parent {params.parent} {params.draft} {params.source} {params.source_gate} --output {params.output} 2>&1 | tee {log}"

@@ -19,8 +19,9 @@ rule evaluate:
         data=folder_of("data"),
         target=option("--target", "target"),
         target_evaluate=option("--target-evaluate", "target_evaluate"),
+        source_evaluate=option("--source-evaluate", "source_evaluate"),
     message:
         "Evaluate {wildcards.variant} through its engine"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/evaluate.py --config {params.job}"
-        " --engine {params.engine} --base {params.base} --data {params.data} {params.target} {params.target_evaluate} --output {params.output} 2>&1 | tee {log}"
+        " --engine {params.engine} --base {params.base} --data {params.data} {params.target} {params.target_evaluate} {params.source_evaluate} --output {params.output} 2>&1 | tee {log}"

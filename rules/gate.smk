@@ -17,11 +17,11 @@ rule gate:
         engine=folder_of("engine"),
         verify=folder_of("verify"),
         evaluate=folder_of("evaluate"),
-        benchmark=folder_of("benchmark"),
+        benchmark=option("--benchmark", "benchmark"),
         base_evaluate=option("--base-evaluate", "base_evaluate"),
         parent_engine=option("--parent-engine", "parent_engine"),
     message:
         "Judge {wildcards.variant}"
     shell:
         "DRAWPLATE_THREADS={threads} python scripts/gate.py --config {params.job}"
-        " --engine {params.engine} --verify {params.verify} --evaluate {params.evaluate} --benchmark {params.benchmark} {params.base_evaluate} {params.parent_engine} --output {params.output} 2>&1 | tee {log}"
+        " --engine {params.engine} --verify {params.verify} --evaluate {params.evaluate} {params.benchmark} {params.base_evaluate} {params.parent_engine} --output {params.output} 2>&1 | tee {log}"

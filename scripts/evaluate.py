@@ -6,7 +6,7 @@ from pathlib import Path
 from drawplate.artifacts.files import finished_folder
 from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_measurement, read_measurement, run
-from drawplate.evaluate.shared import scores_of_target
+from drawplate.evaluate.shared import scores_of_source, scores_of_target
 from drawplate.evaluate.stage import run_stage
 
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data stage")
     parser.add_argument("--target", type=Path, help="a pair's: engine of its target alone")
     parser.add_argument("--target-evaluate", type=Path, help="a pair's: evaluate folder of that")
+    parser.add_argument("--source-evaluate", type=Path, help="evaluate folder of its source")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args()
     job = Job.read(arguments.config)
@@ -31,6 +32,9 @@ def main() -> None:
         if target and arguments.target_evaluate:
             measured = read_measurement(arguments.target_evaluate, "evaluate")
             result = scores_of_target(engine, target, measured)
+        if arguments.source_evaluate:
+            measured = read_measurement(arguments.source_evaluate, "evaluate")
+            result = scores_of_source(engine, measured)
         if result is None:
             result = run_stage(job.config, engine, arguments.base, arguments.data, job.threads)
         with finished_folder(arguments.output) as scratch:

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--engine", type=Path, required=True, help="the variant's engine")
     parser.add_argument("--verify", type=Path, required=True, help="its verify folder")
     parser.add_argument("--evaluate", type=Path, required=True, help="its evaluate folder")
-    parser.add_argument("--benchmark", type=Path, required=True, help="its benchmark folder")
+    parser.add_argument("--benchmark", type=Path, help="its benchmark folder, if it was timed")
     parser.add_argument("--base-evaluate", type=Path, help="the base's evaluate folder")
     parser.add_argument("--parent-engine", type=Path, help="the parent's engine")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
@@ -27,11 +27,11 @@ def main() -> None:
     def work() -> None:
         read_measurement(arguments.verify, "verify")  # an engine that was never verified stops here
         own, base = read_measurement(arguments.evaluate, "evaluate"), arguments.base_evaluate
-        parent = arguments.parent_engine
+        parent, timed = arguments.parent_engine, arguments.benchmark
         verdict = gate(
             job.config,
             evaluation=own,
-            benchmark=read_measurement(arguments.benchmark, "benchmark"),
+            benchmark=read_measurement(timed, "benchmark") if timed else None,
             engine_bytes=stored_bytes(read_manifest(arguments.engine)),
             paired=paired(read_measurement(base, "evaluate"), own) if base else None,
             parent_bytes=stored_bytes(read_manifest(parent)) if parent else None,

@@ -1,4 +1,7 @@
-"""Reload an engine in this fresh process and hold it against the checkpoint it was made from."""
+"""Reload an engine in this fresh process and hold it against the checkpoint it was made from.
+
+An engine for hardware that is not here is checked as far as its files go.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 from drawplate.artifacts.files import finished_folder
 from drawplate.artifacts.manifest import intact_manifest
 from drawplate.build.job import Job, finish_measurement, run
-from drawplate.verify.stage import run_stage
+from drawplate.verify.stage import check_unrun, run_stage
 
 
 def main() -> None:
@@ -22,7 +25,10 @@ def main() -> None:
     def work() -> None:
         intact_manifest(arguments.parent)
         intact_manifest(arguments.engine)
-        result = run_stage(job.config, arguments.engine, arguments.parent, job.threads)
+        if reason := job.config.get("not_run"):
+            result = check_unrun(arguments.engine, reason)
+        else:
+            result = run_stage(job.config, arguments.engine, arguments.parent, job.threads)
         with finished_folder(arguments.output) as scratch:
             finish_measurement(scratch, job, result)
 

@@ -1,5 +1,6 @@
 """From a checked configuration to the plan's nodes: the whole data flow in one page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from drawplate.build.plan import Node, Plan, Planner
 from drawplate.build.roots import add_base, add_data
 from drawplate.build.searching import add_harvest, add_proxies
 from drawplate.build.summary import add_summary
-from drawplate.build.variants import variant_rows
+from drawplate.build.variants import sources_first, variant_rows
 from drawplate.config.schema import Build
 
 
@@ -20,6 +21,7 @@ def expand(
     invocation: str,
     commit: str | None = None,
     search: Node | None = None,
+    here: Sequence[str] | None = (),
 ) -> Plan:
     """Every node of a build.
 
@@ -30,6 +32,7 @@ def expand(
         invocation: The words that choose this build on Snakemake's command line.
         commit: The git commit that the report names; no part of any key.
         search: The finished search that proposed the recipes, if one did.
+        here: See `variants.variant_rows`.
     """
     planner = Planner(root=root, model=build.model)
     artifacts, results = Path("artifacts") / build.model, Path("results") / build.model
@@ -39,14 +42,20 @@ def expand(
     for name in build.wanted_recipes():
         add_chain(planner, build.recipes[name].steps, checkpoints, data, artifacts)
     add_proxies(planner, build, checkpoints, base, data)
-    variants = variant_rows(build)
+    every = variant_rows(build, here)
+    by_name = {row["name"]: row for row in every}
     engines: dict[str, Node] = {}
-    for variant in variants:
-        engines[variant["name"]] = add_engine(planner, build, variant, checkpoints, artifacts)
-    for variant in sorted(variants, key=lambda v: build.engines[v["engine"]].draft is not None):
-        add_measurements(planner, build, variant, engines, base, data, machine, results)
-    for variant in variants:
-        add_gate(planner, build, variant, engines, results)
+    for rows in sources_first(every):
+        for variant in rows:
+            source = by_name[variant["source"]]["nodes"] if variant["source"] else None
+            engines[variant["name"]] = add_engine(
+                planner, build, variant, checkpoints, artifacts, source
+            )
+        for variant in sorted(rows, key=lambda v: build.engines[v["engine"]].draft is not None):
+            add_measurements(planner, build, variant, engines, base, data, machine, results)
+        for variant in rows:
+            add_gate(planner, build, variant, engines, results)
+    variants = [row for row in every if not row["hidden"]]
     named = {"git_commit": commit, "invocation": invocation}
     report = add_summary(planner, build, variants, base, data, machine, results, named, search)
     if search:

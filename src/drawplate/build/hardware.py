@@ -11,6 +11,9 @@ from typing import Any
 from drawplate.errors import DrawplateError
 
 PROFILES = ("cpu", "gpu", "slurm")
+PORTABLE = {"sm80", "sm86", "sm89", "sm120"}
+"""What an engine runs on that TensorRT for RTX builds for no GPU in particular (its documentation,
+CPU-Only AOT Engines)."""
 
 
 def cpu_model() -> str:
@@ -81,10 +84,28 @@ def computes_bfloat16() -> bool:
 
 def gpu_names() -> list[str]:
     """Names of the NVIDIA GPUs that the driver shows; empty without driver or GPU."""
+    return _asked("name")
+
+
+def gpu_targets(profile: str) -> list[str] | None:
+    """Targets that this machine's GPUs are, for example `sm89`; None where the job's node is unknown.
+
+    `portable` is among them if one of them is of a kind that such engines are for.
+    """
+    if profile == "slurm":
+        return None
+    if profile != "gpu":
+        return []
+    found = sorted({f"sm{capability.replace('.', '')}" for capability in _asked("compute_cap")})
+    return found + ["portable"] * (not PORTABLE.isdisjoint(found))
+
+
+def _asked(entry: str) -> list[str]:
+    """An entry of every GPU, as the driver's own program gives it."""
     if shutil.which("nvidia-smi") is None:
         return []
     listing = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+        ["nvidia-smi", f"--query-gpu={entry}", "--format=csv,noheader"],
         capture_output=True,
         text=True,
         check=False,

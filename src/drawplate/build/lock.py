@@ -23,13 +23,18 @@ def pins(lock: Path) -> dict[str, str]:
     return {canonical(m[1]): m[2] for m in matches if m}
 
 
-def versions(names: Iterable[str], lock: Path) -> dict[str, str]:
+def versions(names: Iterable[str], lock: Path, *further: Path) -> dict[str, str]:
     """Locked versions of the given packages, sorted by name.
 
+    Args:
+        names: Of packages.
+        lock: Where they are pinned.
+        further: Locks for what the first does not pin.
+
     Raises:
-        DrawplateError: If the lock does not pin one of them.
+        DrawplateError: If no lock pins one of them.
     """
-    known = pins(lock)
+    known = {k: v for path in (*reversed(further), lock) for k, v in pins(path).items()}
     missing = [n for n in names if canonical(n) not in known]
     if missing:
         raise DrawplateError(

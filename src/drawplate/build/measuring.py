@@ -13,6 +13,7 @@ def add_engine(
     variant: dict[str, Any],
     checkpoints: dict[str, Node],
     artifacts: Path,
+    source: dict[str, Node] | None = None,
 ) -> Node:
     """Add a variant's engine.
 
@@ -22,12 +23,16 @@ def add_engine(
         variant: A row of `variants.variant_rows`.
         checkpoints: Nodes of all recipes by lineage, see `chains.add_chain`.
         artifacts: Folder of the model's artifacts.
+        source: Nodes of the variant that it is compiled from, `engine` and `gate`: what does not
+            answer as its checkpoint does, or not well enough, is not compiled.
     """
     engine, target, lineage = variant["engine"], variant["target"], variant["lineage"]
     settings = build.engines[engine]
     parents = {"parent": checkpoints[lineage]}
     if settings.draft is not None:
         parents["draft"] = checkpoints[".".join(["base", *build.recipes[settings.draft].steps])]
+    if source is not None:
+        parents |= {"source": source["engine"], "source_gate": source["gate"]}
     return planner.add(
         "compile",
         f"{lineage}/{engine}-{target}",
@@ -77,14 +82,33 @@ def add_measurements(
     }
     task = {"task": build.base["task"]}
     variant["nodes"] = {"engine": engine}
+    idle = {"not_run": variant["not_run"]} if variant["not_run"] else {}
     variant["nodes"]["verify"] = verify = planner.add(
         "verify",
         name,
         folder / "verify",
-        {**task, **settings.verify},
+        {**task, **settings.verify, **idle},
         {"engine": engine, "parent": engine.parents["parent"]},
         **common,
     )
+    if idle:
+        # Its scores are those of what it was compiled from; speeds it has none.
+        scores = _evaluation_of(planner, variant["source"])
+        variant["nodes"]["evaluate"] = planner.add(
+            "evaluate",
+            name,
+            folder / "evaluate",
+            {**task, **build.evaluate, **idle},
+            {
+                "engine": engine,
+                "base": base,
+                "data": data,
+                "verify": verify,
+                "source_evaluate": scores,
+            },
+            **common,
+        )
+        return
     against, target, text = {}, {}, {}
     if variant["parent"]:
         against = {"against": engines[variant["parent"]]}
@@ -102,6 +126,8 @@ def add_measurements(
         {"engine": engine, "base": base, "data": data, "verify": verify, **target},
         **common,
     )
+    if variant["hidden"]:
+        return
     variant["nodes"]["benchmark"] = planner.add(
         "benchmark",
         name,
@@ -129,7 +155,8 @@ def add_gate(
         results: Folder of the model's results.
     """
     nodes = variant["nodes"]
-    parents = {k: nodes[k] for k in ("engine", "verify", "evaluate", "benchmark")}
+    parents = {k: nodes[k] for k in ("engine", "verify", "evaluate", "benchmark") if k in nodes}
+    idle = {"not_run": variant["not_run"]} if variant["not_run"] else {}
     if variant["base"]:
         parents["base_evaluate"] = _evaluation_of(planner, variant["base"])
     if variant["parent"]:
@@ -138,7 +165,7 @@ def add_gate(
         "gate",
         variant["name"],
         results / "variants" / variant["name"] / "gate",
-        {"task": build.base["task"], **build.gate},
+        {"task": build.base["task"], **build.gate, **idle},
         parents,
     )
 

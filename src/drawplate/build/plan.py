@@ -8,6 +8,7 @@ from typing import Any
 
 from drawplate.artifacts.files import write_json
 from drawplate.artifacts.manifest import MANIFEST, lists_files
+from drawplate.build import extras
 from drawplate.build.code import fingerprint
 from drawplate.build.environment import lock_of
 from drawplate.build.keys import digest_of_key
@@ -172,7 +173,9 @@ class Planner:
             "code": fingerprint(
                 self.root / "scripts" / f"{spec.script}.py", self.root / "src", modules
             ),
-            "versions": versions({*spec.packages, *packages}, self.root / LOCK),
+            "versions": versions(
+                {*spec.packages, *packages}, self.root / LOCK, *extras.locks(self.root)
+            ),
         }
         if spec.environment:
             locked = versions(spec.environment_packages, self.root / lock_of(spec.environment))

@@ -75,7 +75,8 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
     row = {k: v for k, v in variant.items() if k != "nodes"}
     row["engine_path"] = str(nodes["engine"].folder)
     for stage in ("verify", "evaluate", "benchmark", "gate"):
-        row[stage] = str(nodes[stage].folder)
+        if stage in nodes:  # what is not run is not timed
+            row[stage] = str(nodes[stage].folder)
     row["stamps"] = {stage: str(node.stamp) for stage, node in nodes.items()}
     checkpoint = nodes["engine"].parents["parent"]
     row["stamps"]["checkpoint"] = str(checkpoint.stamp)
@@ -84,6 +85,8 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
         for n in _chain(checkpoint)
     ]
     row["ancestors"] = [str(n.stamp) for n in _ancestors(nodes["gate"])]
+    if source := nodes["engine"].parents.get("source"):
+        row["source_path"], row["stamps"]["source"] = str(source.folder), str(source.stamp)
     draft = nodes["engine"].parents.get("draft")
     row["draft"] = draft.name if draft else None
     return row

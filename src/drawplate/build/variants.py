@@ -1,31 +1,84 @@
-"""The variants of a build: their names, and which each is held against."""
+"""The variants of a build: their names, and which each is held against.
 
+An engine that is compiled from another's folder brings that one's variant along as its `source`: it
+is verified, evaluated and gated, and no row of the report.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
+from drawplate.config.pairs import targets_of
 from drawplate.config.schema import Build
 
+CPU = "cpu"
 
-def variant_rows(build: Build) -> list[dict[str, Any]]:
-    """One entry a variant: names only, with the variant it is compared with."""
+
+def variant_rows(build: Build, here: Sequence[str] | None) -> list[dict[str, Any]]:
+    """One entry a variant: names only, with the variant it is compared with.
+
+    Args:
+        build: The checked configuration.
+        here: Targets other than the processor that this machine can run; None if that is not
+            known before a job runs, as on a cluster: then every target counts as one that can.
+
+    Returns:
+        The rows, sources before what is compiled from them. `not_run` says why a variant is built
+        and not run, None if it is run; `hidden` whether it is only there as a source.
+    """
     rows: list[dict[str, Any]] = []
-    for recipe, engine in build.pairs():
-        for target in build.engines[engine].targets:
-            lineage = ".".join(["base", *build.recipes[recipe].steps])
-            rows.append(
-                {
-                    "name": f"{recipe}-{engine}-{target}",
-                    "recipe": recipe,
-                    "lineage": lineage,
-                    "engine": engine,
-                    "target": target,
-                }
-            )
+    for asked in build.asked():
+        settings = build.engines[asked.engine]
+        for target in targets_of(asked, settings):
+            row = _row(build, asked.recipe, asked.engine, target)
+            row["not_run"] = _obstacle(target, here)
+            if source := settings.compiled_from:
+                hidden = _row(build, asked.recipe, source, build.engines[source].targets[0])
+                row["source"] = hidden["name"]
+                rows.append({**hidden, "hidden": True})
+            rows.append(row)
+    rows = _without_doubles(rows)
     for row in rows:
         # The engine whose variants it is held against: the one it replaces, or its own.
         other = build.engines[row["engine"]].compared_with
         row["parent"] = _same_on(other, row, rows) if other else _ancestor(row, rows)
         row["base"] = _base_variant(row, rows, other or row["engine"])
     return rows
+
+
+def sources_first(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows that others are compiled from, and the others."""
+    sources = {row["source"] for row in rows}
+    first = [row for row in rows if row["name"] in sources]
+    return [first, [row for row in rows if row["name"] not in sources]]
+
+
+def _row(build: Build, recipe: str, engine: str, target: str) -> dict[str, Any]:
+    return {
+        "name": f"{recipe}-{engine}-{target}",
+        "recipe": recipe,
+        "lineage": ".".join(["base", *build.recipes[recipe].steps]),
+        "engine": engine,
+        "target": target,
+        "source": None,
+        "not_run": None,
+        "hidden": False,
+    }
+
+
+def _without_doubles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each once, where it is first; one that is asked for itself is not hidden."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first = found.setdefault(row["name"], row)
+        first["hidden"] = first["hidden"] and row["hidden"]
+    return list(found.values())
+
+
+def _obstacle(target: str, here: Sequence[str] | None) -> str | None:
+    """Why a target is not run on this machine, None if it is."""
+    if target == CPU or here is None or target in here:
+        return None
+    return f"built, never executed: no GPU for {target} in this machine"
 
 
 def _ancestor(row: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:

@@ -23,7 +23,8 @@ from drawplate.build.estimate import (
     refuse_what_cannot_fit,
 )
 from drawplate.build.expand import expand
-from drawplate.build.hardware import identity, require, usable_memory_bytes
+from drawplate.build.extras import check_installed
+from drawplate.build.hardware import gpu_targets, identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
 from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
@@ -108,9 +109,18 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
             return make_plan(with_recipes(config, kept), root)
         if build.search.recipes is not None:
             search, searched = None, search if build.search.recipes == kept else None
-    plan = expand(build, root, identity(hardware), invocation(config), git_commit(root), searched)
+    plan = expand(
+        build,
+        root,
+        identity(hardware),
+        invocation(config),
+        git_commit(root),
+        searched,
+        here=gpu_targets(hardware),
+    )
     for environment in sorted({STAGES[n.stage].environment or "" for n in plan.stale(root)} - {""}):
         interpreter(environment, root)
+    check_installed({pair for n in plan.stale(root) for pair in n.key["versions"].items()}, root)
     if search:
         return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)
     return plan

@@ -5,7 +5,6 @@ What comes out is plain data; no Hydra or pydantic type leaves this package but 
 """
 
 import difflib
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from drawplate.config.drafts import check_draft
 from drawplate.config.explain import explained
 from drawplate.config.holding import check_format
+from drawplate.config.pairs import Asked, all_pairs, check_targets
 from drawplate.config.search import Search
 from drawplate.config.sections import (
     BaseCheckpoint,
@@ -80,6 +80,12 @@ class Configuration(Section):
                 raise ValueError(f"engines.{name}: its key must be its name, {engine.name}")
             if engine.compared_with == name:
                 raise ValueError(f"engines.{name}.compared_with names itself; name another engine")
+            source = engine.compiled_from
+            if source is not None and source not in self.engines:
+                raise ValueError(
+                    f"engines.{name} is compiled from {source}, which the experiment lacks: add "
+                    f"/engine@engines.{source}: {source} to its defaults"
+                )
         recipes = {
             name: {label: step.model_dump() for label, step in recipe.steps.items()}
             for name, recipe in self.recipes.items()
@@ -122,11 +128,17 @@ class Build:
         """Packages that the base's kind of source needs besides the stage's own."""
         return source_packages(self.base["source"])
 
+    def asked(self) -> list[Asked]:
+        """Every variant as listed; else every recipe on every engine that is no other's source."""
+        if self._variants is not None:
+            return [Asked.read(line) for line in self._variants]
+        sources = {engine.compiled_from for engine in self.engines.values()}
+        wanted = {name: e for name, e in self.engines.items() if name not in sources}
+        return all_pairs(self.recipes, wanted)
+
     def pairs(self) -> list[tuple[str, str]]:
-        """Recipe and engine of every variant: as listed, or all, but no draft for itself."""
-        if self._variants is None:
-            return _all_pairs(self.recipes, self.engines)
-        return [(r, e) for r, _, e in (v.partition("/") for v in self._variants)]
+        """Recipe and engine of every variant."""
+        return list(dict.fromkeys((line.recipe, line.engine) for line in self.asked()))
 
     def wanted_recipes(self) -> list[str]:
         """Recipes that a variant is made of, as target or draft, in their order."""
@@ -138,16 +150,6 @@ class Build:
     def plain(self) -> dict[str, Any]:
         """Everything, for the record."""
         return dict(self._dump)
-
-
-def _all_pairs(recipes: Iterable[str], engines: dict[str, EngineSettings]) -> list[tuple[str, str]]:
-    """Every recipe on every engine, but no draft for itself."""
-    return [
-        (recipe, name)
-        for recipe in recipes
-        for name, engine in engines.items()
-        if engine.draft != recipe
-    ]
 
 
 def source_packages(source: dict[str, Any]) -> list[str]:
@@ -248,12 +250,15 @@ def _with_proposed(checked: Configuration) -> Configuration:
         raise DrawplateError(str(error)) from None
     pairs = checked.variants
     if pairs is None:
-        pairs = ["/".join(pair) for pair in _all_pairs(checked.recipes, checked.engines)]
+        pairs = [str(asked) for asked in all_pairs(checked.recipes, checked.engines)]
     task = checked.base.task
     held = [
-        f"{name}/{engine}"
-        for name, engine in _all_pairs(named, checked.engines)
-        if _engine_problem(name, engine, checked.engines, task, known[name].steps) is None
+        str(asked)
+        for asked in all_pairs(named, checked.engines)
+        if _engine_problem(
+            asked.recipe, asked.engine, checked.engines, task, known[asked.recipe].steps
+        )
+        is None
     ]
     return checked.model_copy(
         update={"recipes": {**checked.recipes, **recipes}, "variants": [*pairs, *held]}
@@ -319,7 +324,8 @@ def _check_pairs(build: Build) -> None:
     for name, chain in build.recipes.items():
         for label, step in chain.steps.items():
             check_task(name, label, step, task)
-    for recipe, engine in build.pairs():
+    for asked in build.asked():
+        recipe, engine = asked.recipe, asked.engine
         for kind, name, known in (
             ("recipe", recipe, build.recipes),
             ("engine", engine, build.engines),
@@ -328,7 +334,7 @@ def _check_pairs(build: Build) -> None:
                 close = difflib.get_close_matches(name, list(known), n=1)
                 hint = f"did you mean {close[0]!r}? " if close else ""
                 raise DrawplateError(
-                    f"variant {recipe}/{engine}: the experiment has no {kind} {name!r}",
+                    f"variant {asked}: the experiment has no {kind} {name!r}",
                     f"{hint}it has {', '.join(known)}",
                 )
         settings = build.engines[engine]
@@ -338,21 +344,9 @@ def _check_pairs(build: Build) -> None:
                 f"engine {engine} cannot run a base of task {task}",
                 f"choose one that can: {', '.join(able) or 'onnxruntime, transformers'}",
             )
-        if not settings.targets:
-            raise DrawplateError(
-                f"engine {engine} has no targets",
-                f"write engines.{engine}.targets=[{','.join(settings.supports) or 'cpu'}]",
-            )
-        if len(set(settings.targets)) < len(settings.targets):
-            raise DrawplateError(f"engine {engine} names a target twice", "name each target once")
-        for target in settings.targets:
-            if target not in settings.supports:
-                raise DrawplateError(
-                    f"engine {engine} does not know target {target!r}",
-                    f"it knows {', '.join(settings.supports)}",
-                )
         for label, step in build.recipes[recipe].steps.items():
             check_format(build.engines, task, recipe, engine, label, step)
+        check_targets(asked, build.engines, build.recipes[recipe].steps)
         if "draft" in settings.options:
             chains = {name: list(known.steps) for name, known in build.recipes.items()}
             drafting = check_draft(recipe, settings, chains)
@@ -366,11 +360,13 @@ def _check_parents(build: Build) -> None:
     Raises:
         DrawplateError: Naming the variant and what to add.
     """
-    pairs = build.pairs()
+    asked, pairs = build.asked(), build.pairs()
     chains = {name: list(recipe.steps) for name, recipe in build.recipes.items()}
+    for line in asked:
+        same = [a for a in asked if (a.recipe, a.engine) == (line.recipe, line.engine)]
+        if same.count(line) > 1 or (len(same) > 1 and None in {a.target for a in same}):
+            raise DrawplateError(f"variant {line} is listed twice", "list it once")
     for recipe, engine in pairs:
-        if pairs.count((recipe, engine)) > 1:
-            raise DrawplateError(f"variant {recipe}/{engine} is listed twice", "list it once")
         other_engine = build.engines[engine].compared_with
         if other_engine is not None:
             if (recipe, other_engine) not in pairs:

@@ -53,7 +53,7 @@ class Holds(Section):
 
     `formats` are those of `artifacts.formats.STORED_BY`, with what distinguishes them behind a
     slash, `encoder_formats` further ones that it holds for encoders alone; `int` and `group_sizes`
-    are of `pack-quantized`.
+    are of `pack-quantized`. `not_on` names formats, by target, that this hardware has no units for.
     """
 
     floats: list[str] = Field(["float32"], alias="float")
@@ -61,6 +61,7 @@ class Holds(Section):
     group_sizes: list[int] = []
     formats: list[Filled] = ["pack-quantized"]
     encoder_formats: list[Filled] = []
+    not_on: dict[Name, list[Filled]] = {}
 
     def forms(self, task: str) -> list[str]:
         """The formats that it holds of models for a task."""
@@ -86,11 +87,13 @@ class EngineSettings(Section):
 
     `architectures` are model classes of transformers, none named if it leaves them to transformers.
     Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
+    One that is `compiled_from` another engine of the experiment reads that engine's folder.
     """
 
     name: Name
     runtime: Name
     compared_with: Name | None = None
+    compiled_from: Name | None = None
     description: str = ""
     tasks: list[Literal["causal-lm", "encoder"]]
     architectures: list[Filled] = []

@@ -3,11 +3,23 @@
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from drawplate.engines.protocol import Compiler, Engine, PairCompiler
+from drawplate.engines.protocol import Compiler, Engine, FurtherCompiler, PairCompiler
 from drawplate.errors import DrawplateError
 
-__all__ = ["Compiler", "Engine", "PairCompiler", "compiler", "load", "names", "pair_compiler"]
+__all__ = [
+    "Compiler",
+    "Engine",
+    "FurtherCompiler",
+    "PairCompiler",
+    "check",
+    "compiler",
+    "further_compiler",
+    "load",
+    "names",
+    "pair_compiler",
+]
 
 
 def names() -> list[str]:
@@ -37,6 +49,22 @@ def pair_compiler(name: str) -> PairCompiler:
     """The function that turns a target and its draft into the named engine's folder."""
     compile_: PairCompiler = _module(name).compile
     return compile_
+
+
+def further_compiler(name: str) -> FurtherCompiler:
+    """The function that turns another engine's folder into the named engine's."""
+    compile_: FurtherCompiler = _module(name).compile
+    return compile_
+
+
+def check(name: str, folder: Path) -> dict[str, Any]:
+    """Check an engine folder without the hardware that runs it; what could be seen.
+
+    Raises:
+        DrawplateError: If the runtime would refuse it.
+    """
+    checked: dict[str, Any] = _module(name).check(folder)
+    return checked
 
 
 def load(name: str, folder: Path, threads: int) -> Engine:

@@ -43,6 +43,18 @@ class PairCompiler(Protocol):
         """See `Compiler`; `draft` is the folder of the draft's checkpoint."""
 
 
+class FurtherCompiler(Protocol):
+    """Turns another engine's folder into one for a target whose hardware need not be here.
+
+    Its module offers `check(folder)` as well: what can be seen of an engine without that hardware.
+    """
+
+    def __call__(
+        self, source: Path, output: Path, options: dict[str, Any], target: str
+    ) -> dict[str, Any]:
+        """See `Compiler`; `source` is the other engine's folder, `target` for example `sm89`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Acceptance:
     """What a draft's proposals were good for.

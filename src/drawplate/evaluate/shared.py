@@ -48,3 +48,21 @@ def scores_of_target(pair: Path, target: Path, evaluation: dict[str, Any]) -> di
         return None
     artifact = {"path": str(pair), "digest": own["digest"]}
     return {**evaluation, "artifact": artifact, "measured_through": evaluation["artifact"]}
+
+
+def scores_of_source(engine: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of the engine that another was compiled from, as that one's own.
+
+    For an engine whose hardware is not here. The scores are of the very graph that was compiled, run
+    elsewhere; they are marked as not the engine's own.
+
+    Args:
+        engine: Engine folder, compared with its manifest already.
+        evaluation: Result of the evaluate stage on its source.
+    """
+    return {
+        **evaluation,
+        "artifact": {"path": str(engine), "digest": read_manifest(engine)["digest"]},
+        "source": "checkpoint",
+        "measured_through": evaluation["artifact"],
+    }

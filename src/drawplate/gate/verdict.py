@@ -17,7 +17,7 @@ def gate(
     thresholds: dict[str, Any],
     *,
     evaluation: dict[str, Any],
-    benchmark: dict[str, Any],
+    benchmark: dict[str, Any] | None,
     engine_bytes: int,
     paired: dict[str, Any] | None = None,
     parent_bytes: int | None = None,
@@ -25,9 +25,11 @@ def gate(
     """Judge one variant.
 
     Args:
-        thresholds: `conf/gate/*.yaml`; a limit of None is off.
+        thresholds: `conf/gate/*.yaml`; a limit of None is off. `not_run`, if it is there, says why
+            the variant was not run: it does not pass, whatever it lost.
         evaluation: Result of the evaluate stage.
-        benchmark: Result of the benchmark stage; `against` and `ratio` if it has a parent.
+        benchmark: Result of the benchmark stage; `against` and `ratio` if it has a parent. None if
+            it was not timed.
         engine_bytes: Bytes of the engine's files.
         paired: `drawplate.evaluate.intervals.paired` of the base's evaluation and this one;
             None for the base itself, whose quality has nothing to be held against.
@@ -42,7 +44,9 @@ def gate(
     gains = {}
     if parent_bytes is not None:
         gains = dict(_gains(thresholds, benchmark, engine_bytes, parent_bytes))
-    reasons = [m["sentence"] for m in quality.values() if not m["passed"]]
+    idle = thresholds.get("not_run")
+    reasons = [f"It was not run: {idle}."] if idle else []
+    reasons += [m["sentence"] for m in quality.values() if not m["passed"]]
     if gains and not any(m["passed"] for m in gains.values()):
         facts = " ".join(m["sentence"] for m in gains.values())
         reasons.append(f"It does not pay: neither faster, smaller nor lighter in memory. {facts}")
@@ -77,8 +81,12 @@ def _quality(
 
 
 def _gains(
-    thresholds: dict[str, Any], benchmark: dict[str, Any], own_bytes: int, parent_bytes: int
+    thresholds: dict[str, Any], benchmark: dict[str, Any] | None, own_bytes: int, parent_bytes: int
 ) -> Iterator[tuple[str, Measure]]:
+    if (gain := thresholds["min_size_reduction"]) is not None:
+        yield "size", smaller("The engine's files", own_bytes, parent_bytes, gain)
+    if benchmark is None:
+        return
     parent = benchmark["against"]
     if (gain := thresholds["min_speedup"]) is not None:
         ratios = benchmark["ratio"]["batch_1"]
@@ -86,8 +94,6 @@ def _gains(
         decode, prefill = ratios["decode_tokens_per_s"], ratios["prefill_tokens_per_s"]
         what = "Decode speed" if decode else "Prefill speed"
         yield "speedup", faster(what, decode or prefill, gain)
-    if (gain := thresholds["min_size_reduction"]) is not None:
-        yield "size", smaller("The engine's files", own_bytes, parent_bytes, gain)
     if (gain := thresholds["min_memory_reduction"]) is not None:
         own_rss = benchmark["performance"]["peak_rss_bytes"]
         yield "memory", smaller("Peak memory", own_rss, parent["peak_rss_bytes"], gain)

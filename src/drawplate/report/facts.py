@@ -103,7 +103,7 @@ def _variant(
 
 
 def _finished(row: Row, stage: str) -> bool:
-    return Path(row["stamps"][stage]).exists()
+    return stage in row["stamps"] and Path(row["stamps"][stage]).exists()
 
 
 def _result(row: Row, stage: str) -> dict[str, Any] | None:
@@ -169,6 +169,8 @@ def _performance(benchmark: dict[str, Any] | None) -> dict[str, Any] | None:
 def _jobs(row: Row) -> list[dict[str, Any]]:
     """Command, cost and key of every job behind a variant, in the order they ran."""
     jobs = [_job(link["stage"], manifest) for link, manifest in _checkpoints(row)]
+    if _finished(row, "source"):
+        jobs.append(_job("compile", read_manifest(Path(row["source_path"]))))
     if _finished(row, "engine"):
         jobs.append(_job("compile", read_manifest(Path(row["engine_path"]))))
     for stage in MEASURING:

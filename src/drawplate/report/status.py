@@ -25,13 +25,14 @@ def status(
 
     Returns:
         `ok` and None; `failed` and what failed, if one of its own jobs did; `not_run` and
-        what stood in the way, if none of its own did.
+        what stood in the way, if none of its own did, or if there is no hardware here to run it.
     """
-    if all(Path(row["stamps"][stage]).exists() for stage in STAGES):
-        return "ok", None
+    stages = [stage for stage in STAGES if stage in row["stamps"]]
+    if all(Path(row["stamps"][stage]).exists() for stage in stages):
+        return ("not_run", row["not_run"]) if row.get("not_run") else ("ok", None)
     if own := _failure_of(row, failures):
         return "failed", _told(own["stage"], own)
-    missing = next(s for s in STAGES if not Path(row["stamps"][s]).exists())
+    missing = next(s for s in stages if not Path(row["stamps"][s]).exists())
     for other in rows:
         if other["name"] in (row["parent"], row["base"]) and (
             record := _failure_of(other, failures)

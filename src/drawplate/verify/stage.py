@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drawplate import engines
-from drawplate.engines.open import open_artifact
+from drawplate.engines.open import describe, open_artifact
 from drawplate.engines.protocol import Engine
 from drawplate.errors import DrawplateError
 from drawplate.progress import progress
@@ -64,6 +64,23 @@ def run_stage(
         result = compare_decoders(engine, parent, prompts)
         check_decoder(result, limits["max_kl"], limits["max_continuation_gap"])
     return {**result, "limits": limits, "runtime": engine.version()}
+
+
+def check_unrun(engine_folder: Path, reason: str) -> dict[str, Any]:
+    """Check an engine whose hardware is not here, as far as its files go.
+
+    Args:
+        engine_folder: The engine, compared with its manifest already.
+        reason: Why it is not run.
+
+    Returns:
+        What its engine's module can say of it, and the reason.
+
+    Raises:
+        DrawplateError: If the runtime would refuse the files.
+    """
+    artifact = describe(engine_folder)
+    return {"not_run": reason, "checked": engines.check(artifact.engine, engine_folder)}
 
 
 def compare_decoders(

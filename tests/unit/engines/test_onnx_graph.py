@@ -89,6 +89,15 @@ def test_products_of_one_input_share_its_sums(compiled):
     assert sum(node.op_type == "DequantizeLinear" for node in graph.node) == 2 * 7 + 1
 
 
+def test_a_group_of_zeros_has_a_positive_scale_all_the_same(compiled):
+    """The row of the padding token is zero, and TensorRT takes no scale that is."""
+    folder = compiled("onnx_graph", "tied-int8")[0]
+    model = onnx.load(folder / "model.onnx")
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert values["lm_head.scales"].min() > 0
+    assert not values["lm_head.codes"][:, 0].any()
+
+
 def test_inputs_and_outputs_have_the_common_names(compiled):
     graph = read(compiled("onnx_graph", "tied")[0])
     names = cache_names(graph)

@@ -80,10 +80,14 @@ class _Nodes:
         self._before[node.name], self._after[node.name] = [], []
         middle = 2 ** (tensor.bits - 1)
         codes = (tensor.codes.to(torch.int16) - middle).to(torch.int8).numpy().T
-        scales = tensor.scales.numpy().T
+        scales = self._rounded(tensor.scales.numpy().T)
+        # Groups of zeros, or as good as: TensorRT wants every scale to be positive.
+        dead = scales == 0
+        codes = np.where(dead.repeat(tensor.group_size, axis=0), np.int8(0), codes)
+        scales[dead] = 1
         whole = len(scales) == 1  # a scale for each output
         self._arrays[f"{name}.codes"] = _integers(codes, tensor.bits)
-        self._arrays[f"{name}.scales"] = self._rounded(scales[0] if whole else scales)
+        self._arrays[f"{name}.scales"] = scales[0] if whole else scales
         how = {"axis": 1} if whole else {"axis": 0, "block_size": tensor.group_size}
         inputs = [f"{name}.codes", f"{name}.scales"]
         self._put(node, "DequantizeLinear", inputs, f"{name}.weight", **how)
