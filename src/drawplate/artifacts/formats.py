@@ -32,7 +32,9 @@ STORED_BY = {
     "awq": "pack-quantized",
     "autoround": "pack-quantized",
     "smoothquant-w8a8": "int-quantized/dynamic",
+    "smoothquant-w8a8-static": "int-quantized/static",
     "fp8": "float-quantized",
+    "fp8-static": "float-quantized/static",
     "nvfp4": "nvfp4-pack-quantized",
 }
 """The form that each quantize method stores, as engines name it in `holds.formats`: the name that

@@ -11,7 +11,15 @@ from drawplate.targets import Counts, has_target, least_removal
 
 SCALE_BITS, ZERO_POINT_BITS = 16, 8
 # Of the methods whose settings do not say it: the format does. NVFP4 has an 8-bit scale for 16.
-METHOD_BITS = {"awq": 4, "autoround": 4, "smoothquant-w8a8": 8, "fp8": 8, "nvfp4": 4.5}
+METHOD_BITS = {
+    "awq": 4,
+    "autoround": 4,
+    "smoothquant-w8a8": 8,
+    "fp8": 8,
+    "smoothquant-w8a8-static": 8,
+    "fp8-static": 8,
+    "nvfp4": 4.5,
+}
 
 
 def after_step(model: Model, kind: str, config: dict[str, Any]) -> Model:

@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from drawplate.artifacts.files import read_json, write_json
-from drawplate.checkpoint import int_quantized
+from drawplate.checkpoint import float_quantized, int_quantized
 from drawplate.checkpoint.files import (
     copy_companions,
     open_tensors,
     write_shards,
 )
 from drawplate.checkpoint.lazy import LazyMapping
-from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.checkpoint.tensors import Float8Tensor, QuantizedTensor
 from drawplate.errors import DrawplateError
 
 PACKED_FORM = "pack-quantized"
@@ -89,10 +89,23 @@ def read_quantized(folder: Path) -> Mapping[str, QuantizedTensor]:
     names = [name.removesuffix(PACKED) for name in tensors if name.endswith(PACKED)]
     makers = {name: _unpacker(tensors, name) for name in names}
     whole = int_quantized.modules(tensors)
-    if whole:
+    if whole and stored_form(folder) != float_quantized.FORMAT:
         declared = read_json(folder / "config.json").get("quantization_config") or {}
         makers |= {name: int_quantized.loader(tensors, name, declared) for name in whole}
     return LazyMapping(makers)
+
+
+def read_float8(folder: Path) -> Mapping[str, Float8Tensor]:
+    """The weights of a checkpoint in the `float-quantized` form by module name; empty for others.
+
+    Raises:
+        DrawplateError: If the folder holds no safetensors.
+    """
+    if stored_form(folder) != float_quantized.FORMAT:
+        return {}
+    tensors = open_tensors(folder)
+    names = int_quantized.modules(tensors)  # told by their scales, as those are
+    return LazyMapping({name: float_quantized.loader(tensors, name) for name in names})
 
 
 def read_float(folder: Path) -> Mapping[str, Tensor]:
@@ -170,8 +183,9 @@ def dequantized_copy(folder: Path, output: Path) -> None:
     def flat() -> Iterator[tuple[str, Tensor]]:
         for name, value in read_float(folder).items():
             yield name, value.to(torch.float32) if value.is_floating_point() else value
-        for name, packed in read_quantized(folder).items():
-            yield f"{name}.weight", packed.dequantize()
+        for weights in (read_quantized(folder), read_float8(folder)):
+            for name, weight in weights.items():
+                yield f"{name}.weight", weight.dequantize()
 
     copy_companions(folder, output)
     write_shards(output, flat())

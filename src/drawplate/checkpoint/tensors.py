@@ -27,6 +27,28 @@ class Activations:
 
 
 @dataclasses.dataclass(frozen=True)
+class Float8Tensor:
+    """A weight of 8-bit floats (E4M3) with a scale for each output channel.
+
+    `weight[o, i] = values[o, i] * scales[o, 0]` (Micikevicius et al., 2022, arXiv 2209.05433).
+
+    Attributes:
+        values: float8_e4m3fn of shape [out_features, in_features].
+        scales: float32 of shape [out_features, 1].
+        input_scale: By which the input is divided before it is rounded to E4M3 as well; None if
+            each token has its own.
+    """
+
+    values: Tensor
+    scales: Tensor
+    input_scale: float | None
+
+    def dequantize(self) -> Tensor:
+        """The float32 weight of shape [out_features, in_features]."""
+        return self.values.to(torch.float32) * self.scales
+
+
+@dataclasses.dataclass(frozen=True)
 class QuantizedTensor:
     """A weight on an integer grid with one scale and zero point for each group of columns.
 

@@ -39,10 +39,10 @@ class AutoRoundStep(LibraryStep):
 
 
 class SmoothQuantStep(LibraryStep):
-    """INT8 weights and activations; see `conf/quantize/smoothquant-w8a8.yaml`."""
+    """INT8 weights and activations; see `conf/quantize/smoothquant-w8a8.yaml`, and `-static.yaml`."""
 
     kind: Literal["quantize"]
-    method: Literal["smoothquant-w8a8"]
+    method: Literal["smoothquant-w8a8", "smoothquant-w8a8-static"]
     smoothing_strength: Annotated[float, Field(ge=0, le=1)]
     rounding: Literal["nearest", "gptq"]
 
@@ -52,6 +52,13 @@ class Fp8Step(Section):
 
     kind: Literal["quantize"]
     method: Literal["fp8"]
+
+
+class Fp8StaticStep(LibraryStep):
+    """FP8, scales of activations fixed by calibration; see `conf/quantize/fp8-static.yaml`."""
+
+    kind: Literal["quantize"]
+    method: Literal["fp8-static"]
 
 
 class Nvfp4Step(LibraryStep):
@@ -76,8 +83,18 @@ class SparsifyStep(LibraryStep):
         return self
 
 
-LibraryQuantizeStep = AwqStep | AutoRoundStep | SmoothQuantStep | Fp8Step | Nvfp4Step
-METHODS = ("awq", "autoround", "smoothquant-w8a8", "fp8", "nvfp4")
+LibraryQuantizeStep = (
+    AwqStep | AutoRoundStep | SmoothQuantStep | Fp8Step | Fp8StaticStep | Nvfp4Step
+)
+METHODS = (
+    "awq",
+    "autoround",
+    "smoothquant-w8a8",
+    "smoothquant-w8a8-static",
+    "fp8",
+    "fp8-static",
+    "nvfp4",
+)
 
 
 def by_library(step: dict[str, Any]) -> bool:

@@ -156,9 +156,12 @@ def _smoothquant(options: dict[str, Any]) -> list[Any]:
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     rounding = {"gptq": GPTQModifier, "nearest": QuantizationModifier}[options["rounding"]]
+    how: dict[str, Any] = {"targets": "Linear", "scheme": "W8A8", "ignore": [HEAD]}
+    if options["method"].endswith("-static"):
+        how = _static("int")
     return [
         SmoothQuantModifier(smoothing_strength=options["smoothing_strength"]),
-        rounding(targets="Linear", scheme="W8A8", ignore=[HEAD]),
+        rounding(**how),
     ]
 
 
@@ -166,6 +169,25 @@ def _fp8(options: dict[str, Any]) -> list[Any]:
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
     return [QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=[HEAD])]
+
+
+def _fp8_static(options: dict[str, Any]) -> list[Any]:
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+
+    return [QuantizationModifier(**_static("float"))]
+
+
+def _static(kind: str) -> dict[str, Any]:
+    """Eight bits, weights with a scale a row, each input with one fixed scale, none off zero."""
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    common = {"num_bits": 8, "type": kind, "symmetric": True, "dynamic": False}
+    scheme = QuantizationScheme(
+        targets=["Linear"],
+        weights=QuantizationArgs(strategy="channel", **common),
+        input_activations=QuantizationArgs(strategy="tensor", **common),
+    )
+    return {"config_groups": {"group_0": scheme}, "ignore": [HEAD]}
 
 
 def _nvfp4(options: dict[str, Any]) -> list[Any]:
@@ -196,7 +218,9 @@ RECIPES: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
     "awq": _awq,
     "autoround": _autoround,
     "smoothquant-w8a8": _smoothquant,
+    "smoothquant-w8a8-static": _smoothquant,
     "fp8": _fp8,
+    "fp8-static": _fp8_static,
     "nvfp4": _nvfp4,
     "sparsegpt": _sparsegpt,
     "wanda": _wanda,

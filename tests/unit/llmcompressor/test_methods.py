@@ -15,6 +15,10 @@ from drawplate import engines
 from drawplate.artifacts.audit import audit, compare_tokenizer
 from drawplate.artifacts.formats import STORED_BY
 from drawplate.checkpoint.quantized import read_quantized
+from drawplate.engines import tensorrt
+from drawplate.engines.tensorrt.build import Profile, build
+from drawplate.engines.tensorrt.library import import_library
+from drawplate.errors import DrawplateError
 
 pytestmark = [
     pytest.mark.integration,
@@ -27,7 +31,9 @@ LABELS = {
     "awq": ("int4", 32, None),
     "autoround": ("int4", 32, None),
     "smoothquant-w8a8": ("int8", None, "int8 dynamic"),
+    "smoothquant-w8a8-static": ("int8", None, "int8 static"),
     "fp8": ("float8", None, "float8 dynamic"),
+    "fp8-static": ("float8", None, "float8 static"),
     "nvfp4": ("nvfp4", 16, "nvfp4 dynamic"),
 }
 WEIGHTS, TABLE, NORMS = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128), 384 * 64, 5 * 64
@@ -84,7 +90,7 @@ def test_zeros_are_counted_and_shapes_kept(made, base, method, zeros):
         assert torch.equal(before[name], after[name])
 
 
-@pytest.mark.parametrize("method", ["smoothquant-w8a8", "fp8", "nvfp4"])
+@pytest.mark.parametrize("method", [name for name in LABELS if LABELS[name][2]])
 def test_the_reference_engine_runs_formats_with_quantized_activations(made, method, tmp_path):
     folder, _ = made(method)
     label = engines.compiler("transformers")(folder, tmp_path, {}, 1)
@@ -108,6 +114,43 @@ def test_packed_integers_pass_into_the_engines_unchanged(made, method, engine, t
     expected = engines.load("transformers", folder, 1).logits(ids)
     logits = engines.load(engine, tmp_path, 1).logits(ids)
     np.testing.assert_allclose(logits, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("method", ["smoothquant-w8a8-static", "fp8-static"])
+def test_fixed_scales_pass_into_the_graph_for_tensorrt(made, method, tmp_path):
+    """What ONNX Runtime makes of the graph is what transformers makes of the checkpoint."""
+    folder, _ = made(method)
+    label = engines.compiler("onnx_graph")(folder, tmp_path, {"dtype": "float32"}, 1)
+    assert (label["weights_dtype"], label["activations"]) == (LABELS[method][0], LABELS[method][2])
+    assert label["tensors"][LABELS[method][0]] == WEIGHTS
+    logits = engines.load("onnx_graph", tmp_path, 1).logits(IDS.numpy())
+    expected = engines.load("transformers", folder, 1).logits(IDS.numpy())
+    # An input that lies between two steps may be rounded to either.
+    assert np.abs(logits - expected).mean() < 0.02 * expected.std()
+    assert (logits.argmax(-1) == expected.argmax(-1)).mean() > 0.9
+
+
+@pytest.mark.parametrize("method", ["smoothquant-w8a8", "fp8"])
+def test_scales_by_token_are_refused_for_the_graph(made, method, tmp_path):
+    with pytest.raises(DrawplateError, match=f"token by token: use method: {method}-static"):
+        engines.compiler("onnx_graph")(made(method)[0], tmp_path, {}, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("smoothquant-w8a8-static", "sm80"), ("fp8-static", "sm89")]
+)
+def test_fixed_scales_compile_for_tensorrt(made, method, target, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="make tensorrt installs it", exc_type=ImportError)
+    graph = tmp_path / "graph"
+    graph.mkdir()
+    label = engines.compiler("onnx_graph")(made(method)[0], graph, {}, 1)
+    small = Profile(batch=1, new=16, total=64)
+    library = import_library("tensorrt_rtx")
+    plan = build(library, graph / "model.onnx", small, target, tensorrt.OPTIONS)
+    assert tensorrt.audited(label, len(plan))["weights_dtype"] == LABELS[method][0]
+    if method == "fp8-static":
+        with pytest.raises(DrawplateError, match=r"cannot compile this for sm86.*fp8"):
+            build(library, graph / "model.onnx", small, "sm86", tensorrt.OPTIONS)
 
 
 def test_awq_has_zero_points_and_autoround_none(made):

@@ -111,6 +111,7 @@ def _open(graph: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Products with dequantized weights are fused, by default with inputs rounded to 8 bits.
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    # As written, in float: fused products would round inputs of their own accord (MatMulNBits), or
+    # let 16-bit sums of 8-bit products saturate on processors without VNNI.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -5,6 +5,7 @@
 | integers in groups, symmetric | `DequantizeLinear` in blocks along the inputs |
 | integers in groups, asymmetric | the same with every zero point in the middle, and `offset` |
 | 8 bits, inputs rounded to fixed scales | `QuantizeLinear` and `DequantizeLinear` in front as well |
+| E4M3, inputs rounded to fixed scales | the same in E4M3 |
 
 TensorRT's quantization is symmetric (NVIDIA, TensorRT documentation, Working with Quantized Types):
 its parser refuses zero points. But
@@ -13,6 +14,7 @@ the grid: the second term is a product with the sums of the inputs over each gro
 narrower. It is exact up to the rounding of `(m - z) s`, and what reads the same input shares its sums.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_dtypes
@@ -22,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from drawplate.checkpoint.quantized import read_quantized
-from drawplate.checkpoint.tensors import QuantizedTensor
+from drawplate.checkpoint.quantized import read_float8, read_quantized
+from drawplate.checkpoint.tensors import Float8Tensor, QuantizedTensor
 from drawplate.engines.onnx_graph.export import module_of
 from drawplate.engines.onnxruntime.weights import Arrays
 from drawplate.errors import DrawplateError
@@ -45,14 +47,20 @@ def quantize_graph(model: onnx.ModelProto, arrays: Arrays, checkpoint: Path) -> 
     Raises:
         DrawplateError: If a quantized module is not in the graph, or in a form it cannot hold.
     """
-    quantized = read_quantized(checkpoint)
+    quantized: dict[str, Mapping[str, QuantizedTensor | Float8Tensor]] = {}
+    for weights in (read_quantized(checkpoint), read_float8(checkpoint)):
+        quantized |= dict.fromkeys(weights, weights)
     missing = {name for name in quantized if "embed" not in name}
     nodes = _Nodes(model.graph, arrays)
     for node in list(model.graph.node):
         module = module_of(node) if node.op_type == "MatMul" else None
         if module in missing:
             missing.remove(module)
-            nodes.replace(node, module, quantized[module])
+            weight = quantized[module][module]
+            if isinstance(weight, Float8Tensor):
+                nodes.replace_float8(node, module, weight)
+            else:
+                nodes.replace(node, module, weight)
     if missing:
         raise DrawplateError(
             f"{len(missing)} quantized modules are not in the exported graph: "
@@ -97,6 +105,25 @@ class _Nodes:
         if not tensor.symmetric:
             self._add_offset(node, name, source, tensor)
 
+    def replace_float8(self, node: onnx.NodeProto, name: str, tensor: Float8Tensor) -> None:
+        """Let a product read a checkpoint's E4M3 weights, and round its input to E4M3."""
+        self._before[node.name], self._after[node.name] = [], []
+        if tensor.input_scale is None:
+            raise DrawplateError(
+                f"inputs of {name} are rounded token by token", "use method: fp8-static"
+            )
+        values = tensor.values.view(torch.uint8).numpy().T.copy()
+        scales = self._rounded(tensor.scales.numpy()[:, 0])
+        values[:, scales == 0] = 0
+        scales[scales == 0] = 1
+        self._arrays[f"{name}.codes"] = values.view(ml_dtypes.float8_e4m3fn)
+        self._arrays[f"{name}.scales"] = scales
+        inputs = [f"{name}.codes", f"{name}.scales"]
+        self._put(node, "DequantizeLinear", inputs, f"{name}.weight", axis=1)
+        zero = np.asarray(0, ml_dtypes.float8_e4m3fn)
+        source, node.input[1] = node.input[0], f"{name}.weight"
+        node.input[0] = self._fixed(node, name, source, tensor.input_scale, zero)
+
     def write(self) -> None:
         """Set the graph's nodes to the old ones with the new ones around them."""
         nodes = []
@@ -112,13 +139,19 @@ class _Nodes:
         if rule.scale is None or rule.zero_point:
             raise DrawplateError(
                 f"inputs of {name} are rounded {'token by token' if rule.dynamic else 'off zero'}",
-                "write activations: static for a symmetric fixed scale",
+                "use method: smoothquant-w8a8-static",
             )
-        key = f"{source}.rounded.{rule.scale}"
+        return self._fixed(node, name, source, rule.scale, np.int8(0))
+
+    def _fixed(
+        self, node: onnx.NodeProto, name: str, source: str, scale: float, zero: object
+    ) -> str:
+        """An input rounded to the type of `zero` and back; the same scale of the same input, once."""
+        key = f"{source}.rounded.{scale}"
         if key not in self._made:
             self._made[key] = f"{name}.input"
-            self._constant(f"{name}.input_scale", np.asarray(rule.scale, self._dtype))
-            self._constant(f"{name}.input_zero", np.int8(0))
+            self._constant(f"{name}.input_scale", np.asarray(scale, self._dtype))
+            self._constant(f"{name}.input_zero", zero)
             grid = [f"{name}.input_scale", f"{name}.input_zero"]
             self._put(node, "QuantizeLinear", [source, *grid], f"{name}.input_codes")
             self._put(node, "DequantizeLinear", [f"{name}.input_codes", *grid], f"{name}.input")
