@@ -9,6 +9,7 @@ rule benchmark:
         "benchmarks/benchmark/{model}.{variant}.{key}.jsonl"
     threads: EVERY_CORE
     resources:
+        gpu=gpus_wanted,
         mem_mb=6000,
         runtime=60,
     params:
@@ -21,5 +22,5 @@ rule benchmark:
     message:
         "Benchmark {wildcards.variant}, alone on the machine"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/benchmark.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/benchmark.py --config {params.job}"
         " --engine {params.engine} {params.against} {params.data} --machine {params.machine} --output {params.output} 2>&1 | tee {log}"

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from drawplate.build.gpus import gpus
 from drawplate.build.searching import plan_in_words
 from drawplate.build.workflow import words_of
 from drawplate.search.nested import NO_REPORT, snakemake_words
@@ -14,6 +15,11 @@ from drawplate.search.nested import NO_REPORT, snakemake_words
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
+
+# As many jobs at once use a GPU as there are GPUs, unless --resources gpu=N says otherwise; each
+# leases one for itself.
+if config.get("hardware") == "gpu" and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", len(gpus()))
 
 # Snakemake gives a job at most --cores threads; where there is no such limit, on a cluster, the
 # profile's set-threads says how many.
@@ -81,6 +87,12 @@ def step_threads(wildcards):
     if config.get("hardware") == "gpu":
         return workflow.cores
     return max(1, workflow.cores // 2)
+
+
+def gpus_wanted(wildcards):
+    """One for a job that computes on a GPU; none where the profile has none."""
+    wanted = plan.by_digest(wildcards.key).gpu
+    return 1 if wanted and config.get("hardware") == "gpu" else 0
 
 
 def cores_of_search(wildcards, threads):

@@ -9,6 +9,7 @@ rule compile:
         "benchmarks/compile/{model}.{lineage}.{engine}.{key}.jsonl"
     threads: 1
     resources:
+        gpu=gpus_wanted,
         mem_mb=8000,
         runtime=60,
     params:
@@ -21,5 +22,5 @@ rule compile:
     message:
         "Compile {wildcards.lineage} for {wildcards.engine}"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/compile.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/compile.py --config {params.job}"
         " --parent {params.parent} {params.draft} {params.source} {params.source_gate} --output {params.output} 2>&1 | tee {log}"

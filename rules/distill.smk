@@ -12,6 +12,7 @@ rule distill:
     priority: 1  # measurements share the cores better once no step is left
     threads: step_threads
     resources:
+        gpu=gpus_wanted,
         mem_mb=6000,
         runtime=240,
     params:
@@ -24,6 +25,6 @@ rule distill:
     message:
         "Distill {wildcards.lineage}"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/distill.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/distill.py --config {params.job}"
         " --parent {params.parent} --data {params.data} --teacher {params.teacher}"
         " {params.live_teacher} --output {params.output} 2>&1 | tee {log}"

@@ -9,6 +9,7 @@ rule evaluate:
         "benchmarks/evaluate/{model}.{variant}.{key}.jsonl"
     threads: 1
     resources:
+        gpu=gpus_wanted,
         mem_mb=6000,
         runtime=120,
     params:
@@ -23,5 +24,5 @@ rule evaluate:
     message:
         "Evaluate {wildcards.variant} through its engine"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/evaluate.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/evaluate.py --config {params.job}"
         " --engine {params.engine} --base {params.base} --data {params.data} {params.target} {params.target_evaluate} {params.source_evaluate} --output {params.output} 2>&1 | tee {log}"

@@ -12,6 +12,7 @@ rule recover:
     priority: 1  # measurements share the cores better once no step is left
     threads: step_threads
     resources:
+        gpu=gpus_wanted,
         mem_mb=6000,
         runtime=240,
     params:
@@ -22,5 +23,5 @@ rule recover:
     message:
         "Train {wildcards.lineage}, to win back what was lost"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/recover.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/recover.py --config {params.job}"
         " --parent {params.parent} --data {params.data} --output {params.output} 2>&1 | tee {log}"

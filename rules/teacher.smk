@@ -12,6 +12,7 @@ rule teacher:
     priority: 1  # measurements share the cores better once no step is left
     threads: step_threads
     resources:
+        gpu=gpus_wanted,
         mem_mb=6000,
         runtime=240,
     params:
@@ -22,5 +23,5 @@ rule teacher:
     message:
         "Ask the teacher, {wildcards.teacher}"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/teacher.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/teacher.py --config {params.job}"
         " --parent {params.parent} --data {params.data} --output {params.output} 2>&1 | tee {log}"

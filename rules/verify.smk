@@ -9,6 +9,7 @@ rule verify:
         "benchmarks/verify/{model}.{variant}.{key}.jsonl"
     threads: 1
     resources:
+        gpu=gpus_wanted,
         mem_mb=4000,
         runtime=30,
     params:
@@ -19,5 +20,5 @@ rule verify:
     message:
         "Verify {wildcards.variant} against its checkpoint"
     shell:
-        "DRAWPLATE_THREADS={threads} python scripts/verify.py --config {params.job}"
+        "DRAWPLATE_THREADS={threads} DRAWPLATE_GPUS={resources.gpu} python scripts/verify.py --config {params.job}"
         " --parent {params.parent} --engine {params.engine} --output {params.output} 2>&1 | tee {log}"

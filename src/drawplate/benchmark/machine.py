@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from drawplate.build import hardware
+from drawplate.build.gpus import gpus
 from drawplate.progress import say
 
 READ_BYTES = 512 * 2**20  # far beyond any last-level cache
@@ -25,7 +26,7 @@ def machine(threads: int) -> dict[str, Any]:
         "memory_bytes": hardware.memory_bytes(),
         "memory_bandwidth_bytes_per_s": bandwidth["median"],
         "memory_bandwidth": bandwidth,
-        "gpu": ", ".join(hardware.gpu_names()) or None,
+        "gpu": ", ".join(gpu.name for gpu in gpus()) or None,
     }
 
 

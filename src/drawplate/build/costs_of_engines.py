@@ -4,9 +4,14 @@ The factors were fitted to measured runs of the default builds; the tests hold t
 a factor of two.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from drawplate.build.shapes import Model
 from drawplate.build.work import PLAIN_BYTES, TORCH_BYTES, Cost, Work, with_companions
 
 HARNESS_BYTES = 0.2e9  # lm-eval, and what it imports
+CUDA_BYTES = 0.6e9  # assumed, of a process that uses CUDA
 ROW_TOKENS = 60  # of a task's row with its choices
 SENTENCE_TOKENS = 30
 # Float copies of all weights that a compiler holds, of a float checkpoint and of a quantized one.
@@ -14,6 +19,23 @@ COMPILE_COPIES = {"onnxruntime": (2.75, 4.2), "openvino": (1.6, 4.4), "transform
 # Copies of an engine's file in memory when it runs beside others, and when it is timed alone.
 ENGINE_COPIES = {"onnxruntime": (2.5, 1.2), "openvino": (4.0, 2.8), "transformers": (1.2, 1.7)}
 OTHER_COMPILER, OTHER_ENGINE = (3.0, 4.4), (3.0, 2.0)
+
+
+def on_gpu(model: Model, options: Mapping[str, Any]) -> float:
+    """Bytes of GPU memory that an engine takes: weights, two caches of the most tokens, logits.
+
+    Args:
+        model: The checkpoint that it was made from.
+        options: The engine's; 0 for one without the sizes of a profile, which needs no GPU.
+    """
+    if "max_tokens" not in options:
+        return 0.0
+    sizes = model.sizes
+    weights = 2.0 * sizes.parameters if model.bits is None else model.stored_bytes
+    numbers = 2 * sizes.layers * sizes.kv_heads * sizes.head_dim  # of a token's keys and values
+    cache = 2.0 * numbers * options["max_batch"] * options["max_tokens"]
+    logits = 2.0 * options["max_batch"] * options["max_new_tokens_at_once"] * sizes.vocabulary
+    return CUDA_BYTES + weights + 2 * cache + 3 * logits
 
 
 def compile_engine(work: Work) -> Cost:
@@ -40,6 +62,7 @@ def verify(work: Work) -> Cost:
         memory_bytes=TORCH_BYTES + parent + beside * with_companions(work.model) + logits,
         flops=300 * 8 * 2.0 * work.model.matrix_parameters,
         seconds=4 + parent / 0.1e9,
+        gpu_bytes=on_gpu(work.model, work.engine_options),
     )
 
 
@@ -67,6 +90,7 @@ def evaluate(work: Work) -> Cost:
         flops=2.0 * work.model.matrix_parameters * tokens,
         elements=10.0 * work.texts * windows * window * sizes.vocabulary,
         seconds=10,
+        gpu_bytes=on_gpu(work.model, work.engine_options),
     )
 
 
@@ -90,4 +114,5 @@ def benchmark(work: Work) -> Cost:
         memory_bytes=runtime + alone * largest + cache,
         flops=len(compared) * 2.0 * work.model.matrix_parameters * tokens,
         seconds=3 * len(compared) + read / 20e9,  # decoding reads all weights for each token
+        gpu_bytes=on_gpu(work.model, work.engine_options),
     )

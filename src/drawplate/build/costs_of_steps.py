@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from drawplate.artifacts.formats import is_budgeted
-from drawplate.build.hardware import computes_bfloat16, gpu_names
+from drawplate.build.gpus import gpus
+from drawplate.build.hardware import computes_bfloat16
 from drawplate.build.work import TORCH_BYTES, Cost, Work, with_companions
 
 SHARD_BYTES = 1e9  # of a checkpoint's output that is held in memory before it is written
@@ -188,7 +189,7 @@ def training(work: Work) -> Cost:
     tokens = _tokens_of(config) * config.get("epochs", 1)
     measured = 6 * config.get("held_out_windows", 8) * window
     passes = (4.0 if adapters else 6.0) * tokens + 2.0 * measured
-    if config.get("precision") == "bfloat16" and not (computes_bfloat16() or gpu_names()):
+    if config.get("precision") == "bfloat16" and not (computes_bfloat16() or gpus()):
         passes *= EMULATED_BFLOAT16
     written = min(work.result.stored_bytes, SHARD_BYTES)
     judge, judged, writing = _judged(work, tokens)

@@ -7,20 +7,24 @@ are what it took then. Each row says which of the two it is.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.manifest import MANIFEST, lists_files
 from drawplate.build.after import after_step
 from drawplate.build.costs import cost
+from drawplate.build.gpus import Gpu
 from drawplate.build.hardware import cores
+from drawplate.build.job import ANY
 from drawplate.build.plan import Node, Plan, json_or_none
 from drawplate.build.shapes import Architecture, Model, architecture_of, guessed
 from drawplate.build.stages import STAGES
-from drawplate.build.work import Cost, Work
+from drawplate.build.work import TORCH_BYTES, Cost, Work
 from drawplate.errors import DrawplateError
 
 GIB = 2**30
+PORTABLE = "portable"
 GUESS = "a guess from base.parameters"
 NOT_KNOWN = "nothing: the base's sizes are not known before it is fetched"
 
@@ -39,6 +43,7 @@ class Need:
         mapped_bytes: Part of the memory that is pages of files, which the kernel can take back.
         result_bytes: Part of the disk that its result keeps.
         gpu_bytes: Of the memory, what would lie on a GPU.
+        gpu: The kind of GPU that it wants, see `plan.Node.gpu`.
         threads: Cores it takes; jobs run side by side where these are fewer than all.
     """
 
@@ -51,6 +56,7 @@ class Need:
     mapped_bytes: float = 0.0
     result_bytes: float = 0.0
     gpu_bytes: float = 0.0
+    gpu: str | None = None
     threads: int = 1
 
     @property
@@ -117,30 +123,49 @@ def build_minutes(rows: list[Need]) -> float:
     return sum(row.minutes * min(row.threads / cores(), 1) for row in rows)
 
 
-def obstacles(rows: list[Need], memory_bytes: int, free_bytes: int) -> list[str]:
-    """What cannot fit, one line each; none means that a build can begin."""
+def obstacles(
+    rows: list[Need], memory_bytes: int, free_bytes: int, gpus: Sequence[Gpu] = ()
+) -> list[str]:
+    """What cannot fit, one line each; none means that a build can begin.
+
+    Args:
+        rows: Needs of the jobs.
+        memory_bytes: That this machine's processes may use.
+        free_bytes: Of the disk.
+        gpus: That the build uses.
+    """
     large = [row for row in rows if row.least_memory_bytes > memory_bytes]
     lines = [
         f"memory: {row.stage} {row.name} needs {_gib(row.least_memory_bytes)} GiB, "
         f"{_gib(memory_bytes)} are here"
         for row in sorted(large, key=lambda row: -row.least_memory_bytes)
     ]
+    for row in rows:
+        able = [gpu for gpu in gpus if row.gpu in (ANY, PORTABLE, gpu.target)]
+        largest = max(able, key=lambda gpu: gpu.memory_bytes, default=None)
+        if largest and row.gpu_bytes > largest.memory_bytes:
+            lines.append(
+                f"GPU memory: {row.stage} {row.name} needs {_gib(row.gpu_bytes)} GiB, "
+                f"{_gib(largest.memory_bytes)} are on the {largest.name}"
+            )
     if (disk := disk_bytes(rows)) > free_bytes:
-        largest = max(rows, key=lambda row: row.disk_bytes)
+        most = max(rows, key=lambda row: row.disk_bytes)
         lines.append(
-            f"disk: {_gib(disk)} GiB needed ({_gib(largest.disk_bytes)} of it by {largest.stage} "
-            f"{largest.name}), {_gib(free_bytes)} free"
+            f"disk: {_gib(disk)} GiB needed ({_gib(most.disk_bytes)} of it by {most.stage} "
+            f"{most.name}), {_gib(free_bytes)} free"
         )
     return lines
 
 
-def refuse_what_cannot_fit(rows: list[Need], memory_bytes: int, free_bytes: int) -> None:
-    """Refuse a build at the door.
+def refuse_what_cannot_fit(
+    rows: list[Need], memory_bytes: int, free_bytes: int, gpus: Sequence[Gpu] = ()
+) -> None:
+    """Refuse a build at the door; see `obstacles`.
 
     Raises:
         DrawplateError: Naming what does not fit.
     """
-    if lines := obstacles(rows, memory_bytes, free_bytes):
+    if lines := obstacles(rows, memory_bytes, free_bytes, gpus):
         more = f"; and {len(lines) - 3} more" if len(lines) > 3 else ""
         raise DrawplateError(
             f"this machine cannot build it: {'; '.join(lines[:3])}{more}",
@@ -194,6 +219,8 @@ def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
     computed = _with_draft(cost(node.stage, _work(node, plan, models)), node, models)
     if _has_scores_of_target(node):
         computed = Cost(seconds=2)  # compares digests and takes what was measured
+    if "not_run" in node.config:
+        computed = Cost(memory_bytes=TORCH_BYTES)
     memory, minutes, result = (
         computed.memory_bytes,
         computed.minutes(_threads(node)),
@@ -244,6 +271,7 @@ def _row(
         mapped_bytes=_whole(min(computed.mapped_bytes, 0.9 * memory)),
         result_bytes=_whole(result),
         gpu_bytes=_whole(computed.gpu_bytes),
+        gpu=node.gpu,
         threads=_threads(node),
     )
 
@@ -264,6 +292,7 @@ def _work(node: Node, plan: Plan, models: dict[str, Model]) -> Work:
         base=base,
         compared=models.get(against.digest) if against else None,
         engine=_engine(node),
+        engine_options=node.parents.get("engine", node).config.get("options") or {},
         texts=len(texts) or 1,
         tasks=len(data.get("tasks", {})),
         source=node.config["source"] if node.stage == "base" else {},

@@ -21,7 +21,7 @@ def expand(
     invocation: str,
     commit: str | None = None,
     search: Node | None = None,
-    here: Sequence[str] | None = (),
+    here: Sequence[str] = (),
 ) -> Plan:
     """Every node of a build.
 

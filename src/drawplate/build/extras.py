@@ -15,8 +15,8 @@ EXTRAS = ("tensorrt",)
 
 
 def locks(root: Path) -> list[Path]:
-    """Locks of all extras."""
-    return [root / lock_of(name) for name in EXTRAS]
+    """Locks of all extras that the repository has."""
+    return [path for name in EXTRAS if (path := root / lock_of(name)).exists()]
 
 
 def check_installed(versions: Iterable[tuple[str, str]], root: Path) -> None:
@@ -31,7 +31,8 @@ def check_installed(versions: Iterable[tuple[str, str]], root: Path) -> None:
         DrawplateError: Naming the extra.
     """
     for name in EXTRAS:
-        known = pins(root / lock_of(name))
+        lock = root / lock_of(name)
+        known = pins(lock) if lock.exists() else {}
         for package, version in versions:
             if package not in known:
                 continue

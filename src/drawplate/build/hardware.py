@@ -3,17 +3,14 @@
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from drawplate.build.gpus import gpus
 from drawplate.errors import DrawplateError
 
 PROFILES = ("cpu", "gpu", "slurm")
-PORTABLE = {"sm80", "sm86", "sm89", "sm120"}
-"""What an engine runs on that TensorRT for RTX builds for no GPU in particular (its documentation,
-CPU-Only AOT Engines)."""
 
 
 def cpu_model() -> str:
@@ -82,37 +79,6 @@ def computes_bfloat16() -> bool:
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
 
 
-def gpu_names() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver shows; empty without driver or GPU."""
-    return _asked("name")
-
-
-def gpu_targets(profile: str) -> list[str] | None:
-    """Targets that this machine's GPUs are, for example `sm89`; None where the job's node is unknown.
-
-    `portable` is among them if one of them is of a kind that such engines are for.
-    """
-    if profile == "slurm":
-        return None
-    if profile != "gpu":
-        return []
-    found = sorted({f"sm{capability.replace('.', '')}" for capability in _asked("compute_cap")})
-    return found + ["portable"] * (not PORTABLE.isdisjoint(found))
-
-
-def _asked(entry: str) -> list[str]:
-    """An entry of every GPU, as the driver's own program gives it."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listing = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={entry}", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return listing.stdout.split("\n")[:-1] if listing.returncode == 0 else []
-
-
 def identity(profile: str) -> dict[str, Any]:
     """What a speed depends on; enters the key of the machine's measurement and so of every speed.
 
@@ -125,7 +91,7 @@ def identity(profile: str) -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": cores(),
         "memory_gib": round(memory_bytes() / 2**30),
-        "gpus": gpu_names() if profile == "gpu" else [],
+        "gpus": [gpu.name for gpu in gpus()] if profile == "gpu" else [],
     }
 
 
@@ -143,7 +109,7 @@ def require(profile: str) -> None:
     if profile == "gpu":
         if shutil.which("nvidia-smi") is None:
             missing.append("the NVIDIA driver (nvidia-smi is not on the path)")
-        elif not gpu_names():
+        elif not gpus():
             missing.append("a GPU that nvidia-smi shows")
         if not _torch_has_cuda():
             missing.append("a CUDA build of PyTorch (see README, 'The CUDA build')")

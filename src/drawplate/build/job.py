@@ -1,5 +1,6 @@
 """One job of a build, as a script sees it: a JSON file with the stage's config and key."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -7,16 +8,19 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.artifacts.manifest import peak_rss_bytes, write_manifest
+from drawplate.build import gpus
 from drawplate.errors import DrawplateError, one_line_errors
+from drawplate.progress import say
 
 STAMP = ".key"
+ANY = "any"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class Job:
 
     `config` is plain data, already checked. `key` holds every part that decides staleness and
     `digest` is the hash of it; the finished folder carries it as the name of its stamp.
-    `predicted` is what the plan expected the job to need, `build_command` makes Snakemake build
+    `gpu` is the kind of GPU that it wants, see `plan.Node.gpu`. `predicted` is what the plan expected the job to need, `build_command` makes Snakemake build
     it again together with all that it needs.
     """
 
@@ -38,6 +42,7 @@ class Job:
     packages: list[str]
     threads: int
     failure: str
+    gpu: str | None = None
     predicted: dict[str, Any] | None = None
     build_command: str | None = None
     started: float = dataclasses.field(default_factory=time.monotonic)
@@ -163,7 +168,8 @@ def run(job: Job, work: Callable[[], None]) -> None:
     failure = Path(job.failure)
     with one_line_errors():
         try:
-            work()
+            with _hardware(job):
+                work()
         except (
             BrokenPipeError
         ):  # whoever read its lines is gone: the build was stopped, it did not fail
@@ -175,3 +181,21 @@ def run(job: Job, work: Callable[[], None]) -> None:
             failure.write_text(json.dumps(record) + "\n")
             raise
     failure.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _hardware(job: Job) -> Iterator[None]:
+    """A GPU of its own for a job that wants one, if the build has any; else none.
+
+    Run by hand, without `DRAWPLATE_GPUS`, a job takes what it finds.
+    """
+    granted = os.environ.get("DRAWPLATE_GPUS")
+    if granted is None:
+        yield
+    elif int(granted) and job.gpu:
+        with gpus.leased(None if job.gpu == ANY else job.gpu) as gpu:
+            say(f"on GPU {gpu.index}, {gpu.name}")
+            yield
+    else:
+        os.environ[gpus.VISIBLE] = ""
+        yield

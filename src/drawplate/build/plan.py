@@ -11,10 +11,12 @@ from drawplate.artifacts.manifest import MANIFEST, lists_files
 from drawplate.build import extras
 from drawplate.build.code import fingerprint
 from drawplate.build.environment import lock_of
+from drawplate.build.job import ANY
 from drawplate.build.keys import digest_of_key
 from drawplate.build.lock import LOCK, versions
 from drawplate.build.stages import STAGES
 
+CPU = "cpu"
 PLAN_FOLDER = Path(".drawplate/plan")
 
 
@@ -74,6 +76,19 @@ class Node:
         """The JSON file that a finished folder cannot be without."""
         return self.folder / STAGES[self.stage].record
 
+    @property
+    def gpu(self) -> str | None:
+        """The kind of GPU that the job wants: `any`, a target such as `sm89`, or None."""
+        if STAGES[self.stage].gpu:
+            return ANY
+        engine = self if self.stage == "compile" else self.parents.get("engine")
+        if engine is None or self.stage == "gate" or "not_run" in self.config:
+            return None
+        target = str(engine.config["target"])
+        # TensorRT times kernels on the very GPU; what needs none to compile says so by its targets.
+        compiles_here = engine.config["options"].get("library") == "tensorrt"
+        return target if target != CPU and (self is not engine or compiles_here) else None
+
     def fresh(self, root: Path) -> bool:
         """Whether the folder is finished under this very key, and not emptied since."""
         return (root / self.stamp).exists() and not self.hollow(root)
@@ -114,6 +129,7 @@ class Node:
             "digest": self.digest,
             "packages": sorted(self.key["versions"]),
             "threads": 1,
+            "gpu": self.gpu,
             "failure": str(self.failure_file),
             "predicted": predicted,
             "build_command": f"{invocation} {self.stamp}",

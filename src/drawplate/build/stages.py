@@ -20,6 +20,7 @@ class Stage:
         packages: Locked packages that its bytes depend on.
         artifact: Whether it leaves an artifact with a manifest, not a measurement.
         step: Whether it is part of a chain: two of these run at a time, each on half the cores.
+        gpu: Whether it computes on a GPU where the profile has one.
         alone: Whether it has all cores to itself; what is neither runs on one, several at a time.
         environment: Name of a second environment that part of its work runs in, see
             `build.environment`.
@@ -30,6 +31,7 @@ class Stage:
     packages: tuple[str, ...] = ()
     artifact: bool = False
     step: bool = False
+    gpu: bool = False
     alone: bool = False
     environment: str | None = None
     environment_packages: tuple[str, ...] = ()
@@ -79,15 +81,20 @@ STAGES = {
     ),
     "prune": Stage("prune", ("torch", "transformers", "safetensors"), artifact=True, step=True),
     "rotate": Stage("rotate", ("torch", "transformers", "safetensors"), artifact=True, step=True),
-    "teacher": Stage("teacher", ("torch", "transformers", "safetensors"), step=True),
+    "teacher": Stage("teacher", ("torch", "transformers", "safetensors"), step=True, gpu=True),
     "distill": Stage(
-        "distill", ("torch", "transformers", "accelerate", "safetensors"), artifact=True, step=True
+        "distill",
+        ("torch", "transformers", "accelerate", "safetensors"),
+        artifact=True,
+        step=True,
+        gpu=True,
     ),
     "recover": Stage(
         "recover",
         ("torch", "transformers", "accelerate", "peft", "safetensors"),
         artifact=True,
         step=True,
+        gpu=True,
     ),
     "compile": Stage("compile", ("transformers", "safetensors"), artifact=True),
     "verify": Stage("verify", ("torch", "transformers")),

@@ -13,13 +13,12 @@ from drawplate.config.schema import Build
 CPU = "cpu"
 
 
-def variant_rows(build: Build, here: Sequence[str] | None) -> list[dict[str, Any]]:
+def variant_rows(build: Build, here: Sequence[str]) -> list[dict[str, Any]]:
     """One entry a variant: names only, with the variant it is compared with.
 
     Args:
         build: The checked configuration.
-        here: Targets other than the processor that this machine can run; None if that is not
-            known before a job runs, as on a cluster: then every target counts as one that can.
+        here: Targets other than the processor that this machine can run.
 
     Returns:
         The rows, sources before what is compiled from them. `not_run` says why a variant is built
@@ -46,10 +45,11 @@ def variant_rows(build: Build, here: Sequence[str] | None) -> list[dict[str, Any
 
 
 def sources_first(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The rows that others are compiled from, and the others."""
+    """The rows of engines that others are compiled from, and the others."""
     sources = {row["source"] for row in rows}
-    first = [row for row in rows if row["name"] in sources]
-    return [first, [row for row in rows if row["name"] not in sources]]
+    engines = {row["engine"] for row in rows if row["name"] in sources}
+    first = [row for row in rows if row["engine"] in engines]
+    return [first, [row for row in rows if row["engine"] not in engines]]
 
 
 def _row(build: Build, recipe: str, engine: str, target: str) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def _without_doubles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _obstacle(target: str, here: Sequence[str] | None) -> str | None:
+def _obstacle(target: str, here: Sequence[str]) -> str | None:
     """Why a target is not run on this machine, None if it is."""
-    if target == CPU or here is None or target in here:
+    if target == CPU or target in here:
         return None
     return f"built, never executed: no GPU for {target} in this machine"
 

@@ -60,6 +60,7 @@ class Work:
         base: The base, of which evaluations measure the divergence.
         compared: The checkpoint of the engine that a benchmark runs beside its own, or None.
         engine: Name of the engine, or None.
+        engine_options: Its options.
         texts: Texts that an evaluation reads.
         tasks: Task files that it reads.
         source: Where a checkpoint is fetched from, of the base stage.
@@ -73,6 +74,7 @@ class Work:
     base: Model
     compared: Model | None = None
     engine: str | None = None
+    engine_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     texts: int = 2
     tasks: int = 2
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)

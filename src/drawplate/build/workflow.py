@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import yaml
 
+from drawplate.build import gpus
 from drawplate.build.contradictions import refuse_contradictions
 from drawplate.build.environment import interpreter
 from drawplate.build.estimate import (
@@ -24,7 +25,7 @@ from drawplate.build.estimate import (
 )
 from drawplate.build.expand import expand
 from drawplate.build.extras import check_installed
-from drawplate.build.hardware import gpu_targets, identity, require, usable_memory_bytes
+from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
 from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
@@ -116,7 +117,7 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
         invocation(config),
         git_commit(root),
         searched,
-        here=gpu_targets(hardware),
+        here=gpus.targets(hardware),
     )
     for environment in sorted({STAGES[n.stage].environment or "" for n in plan.stale(root)} - {""}):
         interpreter(environment, root)
@@ -242,7 +243,8 @@ def open_plan(config: dict[str, Any]) -> Plan:
         # On a cluster, the node that a job runs on is not this machine.
         if checked and config.get("hardware") != "slurm":
             free = shutil.disk_usage(root).free
-            refuse_what_cannot_fit(rows, usable_memory_bytes(), free)
+            here = gpus.gpus() if config.get("hardware") == "gpu" else []
+            refuse_what_cannot_fit(rows, usable_memory_bytes(), free, here)
         plan.write_jobs(root, predictions(rows, plan, root))
     except DrawplateError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

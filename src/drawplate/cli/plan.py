@@ -5,6 +5,7 @@ import shutil
 
 from drawplate.build.contradictions import refuse_contradictions
 from drawplate.build.estimate import GIB, Need, build_minutes, disk_bytes, needs, obstacles
+from drawplate.build.gpus import gpus
 from drawplate.build.hardware import cores, require, usable_memory_bytes
 from drawplate.build.searching import plan_in_words
 from drawplate.build.shapes import Architecture
@@ -57,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(_sum_line(rows, fresh, memory, free, hardware))
     if plan.search:
         print("not counted: what the search builds, which it only chooses as it goes")
-    problems = obstacles(rows, memory, free) if hardware != "slurm" else []
+    here = gpus() if hardware == "gpu" else []
+    problems = obstacles(rows, memory, free, here) if hardware != "slurm" else []
     for problem in problems:
         print(f"this machine cannot: {problem}")
     return 2 if problems else 0

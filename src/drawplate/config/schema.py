@@ -376,7 +376,9 @@ def _check_parents(build: Build) -> None:
                     f"add {recipe}/{other_engine} to variants, and the engine to engines",
                 )
             continue
-        chain, others = chains[recipe], [chains[r] for r, e in pairs if e == engine]
+        # Of a model whose float weights do not fit a GPU, the graph is what the others have lost to.
+        able = (engine, build.engines[engine].compiled_from)
+        chain, others = chains[recipe], [chains[r] for r, e in pairs if e in able]
         if chain and not any(len(o) < len(chain) and chain[: len(o)] == o for o in others):
             whole = next((name for name, steps in chains.items() if not steps), None)
             raise DrawplateError(

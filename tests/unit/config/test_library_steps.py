@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 AWQ, W8A8 = "+recipe@recipes.awq=awq", "+recipe@recipes.w8a8=w8a8"
 SPARSE = "+recipe@recipes.sparse=sparse-2of4"
 REFERENCE = "+engine@engines.transformers=transformers"
-CHOICES = "choose one of gptq, rtn, hqq, awq, autoround, smoothquant-w8a8, fp8, nvfp4"
+CHOICES = "choose one of gptq, rtn, hqq, awq, autoround, smoothquant-w8a8, smoothquant-w8a8-static, fp8, fp8-static, nvfp4"
 MISTAKES = {
     # A method's options are its own.
     f"{AWQ} & +recipes.awq.steps.awq.bits=4": (

@@ -115,9 +115,9 @@ def _set_target(trt: Any, config: Any, target: str) -> None:
 
 
 def _check_gpu(target: str) -> None:
-    from drawplate.build.hardware import gpu_targets
+    from drawplate.build import gpus
 
-    here = gpu_targets("gpu") or []
+    here = gpus.targets("gpu")
     if target not in here:
         raise DrawplateError(
             f"TensorRT compiles for {target} on such a GPU alone; here is {', '.join(here) or 'none'}",
