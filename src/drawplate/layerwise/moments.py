@@ -35,7 +35,7 @@ def cross_moment(
     pairs = [(x.flatten(0, -2), y.flatten(0, -2)) for x, y in zip(inputs, outputs, strict=True)]
     features, tokens = pairs[0][0].shape[1], sum(len(x) for x, _ in pairs)
     dtype = dtype or (torch.float64 if features <= LARGEST_FLOAT64 else torch.float32)
-    moment = torch.zeros(features, pairs[0][1].shape[1], dtype=dtype)
+    moment = pairs[0][0].new_zeros(features, pairs[0][1].shape[1], dtype=dtype)
 
     def fill(start: int) -> None:
         rows = moment[start : start + BAND_ROWS]

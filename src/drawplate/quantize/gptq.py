@@ -43,7 +43,7 @@ def quantize_gptq(
     # Transposed, so that a column is contiguous.
     remaining = weight.t().to(torch.float32).clone(memory_format=torch.contiguous_format)
     codes = torch.empty_like(remaining)
-    scales = torch.empty(columns // group_size, rows)
+    scales = remaining.new_empty(columns // group_size, rows)
     zero_points = torch.empty_like(scales)
     importance = factor.diagonal().square().reciprocal()
     step = max(COLUMNS_AT_ONCE // group_size, 1) * group_size
@@ -115,7 +115,7 @@ def inverse_of_lower(lower: Tensor, pool: Workers) -> Tensor:
     def invert_block(start: int) -> None:
         here = slice(start, start + BAND_COLUMNS)
         block = lower[here, here]
-        identity = torch.eye(len(block), dtype=block.dtype)
+        identity = torch.eye(len(block), dtype=block.dtype, device=block.device)
         inverse[here, here] = torch.linalg.solve_triangular(block, identity, upper=False)
 
     def fill_band(start: int) -> None:

@@ -75,7 +75,7 @@ def _best_grid(
     low, high = groups.amin(-1), groups.amax(-1)
     first_scales, first_zero_points = minmax_grid(groups, bits, symmetric)
     widest = first_scales if symmetric else (high - low) / last
-    scales = to_half_grid(torch.outer(torch.tensor(SHRINK_FACTORS), widest))
+    scales = to_half_grid(torch.outer(widest.new_tensor(SHRINK_FACTORS), widest))
     centred = (last / 2 - (low + high) / 2 / scales).floor_()
     if symmetric:
         zero_points = torch.full_like(scales, middle)

@@ -1,0 +1,1 @@
+"""A check of a GPU with nothing but PyTorch: each kind of work once, on random weights."""
