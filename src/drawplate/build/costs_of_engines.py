@@ -15,7 +15,14 @@ CUDA_BYTES = 0.6e9  # assumed, of a process that uses CUDA
 ROW_TOKENS = 60  # of a task's row with its choices
 SENTENCE_TOKENS = 30
 # Float copies of all weights that a compiler holds, of a float checkpoint and of a quantized one.
-COMPILE_COPIES = {"onnxruntime": (2.75, 4.2), "openvino": (1.6, 4.4), "transformers": (0.0, 0.0)}
+COMPILE_COPIES = {
+    "onnxruntime": (2.75, 4.2),
+    "openvino": (1.6, 4.4),
+    "onnx_graph": (1.65, 2.1),
+    "transformers": (0.0, 0.0),
+}
+TRACED_LAYER_S = 3.5  # of the exporter of graphs, a layer; it knows no other size
+TENSORRT_BYTES, TENSORRT_COPIES, TENSORRT_LAYER_S = 0.7e9, 3.4, 0.8
 # Copies of an engine's file in memory when it runs beside others, and when it is timed alone.
 ENGINE_COPIES = {"onnxruntime": (2.5, 1.2), "openvino": (4.0, 2.8), "transformers": (1.2, 1.7)}
 OTHER_COMPILER, OTHER_ENGINE = (3.0, 4.4), (3.0, 2.0)
@@ -31,25 +38,38 @@ def on_gpu(model: Model, options: Mapping[str, Any]) -> float:
     if "max_tokens" not in options:
         return 0.0
     sizes = model.sizes
-    weights = 2.0 * sizes.parameters if model.bits is None else model.stored_bytes
     numbers = 2 * sizes.layers * sizes.kv_heads * sizes.head_dim  # of a token's keys and values
     cache = 2.0 * numbers * options["max_batch"] * options["max_tokens"]
     logits = 2.0 * options["max_batch"] * options["max_new_tokens_at_once"] * sizes.vocabulary
-    return CUDA_BYTES + weights + 2 * cache + 3 * logits
+    return CUDA_BYTES + half_stored(model) + 2 * cache + 3 * logits
+
+
+def half_stored(model: Model) -> float:
+    """Bytes of a model whose float weights are of 16 bits."""
+    return 2.0 * model.sizes.parameters if model.bits is None else model.stored_bytes
 
 
 def compile_engine(work: Work) -> Cost:
     """Float copies of all weights while a graph is made of them."""
+    if "max_tokens" in work.engine_options:
+        stored = half_stored(work.model)
+        return Cost(
+            memory_bytes=TENSORRT_BYTES + TENSORRT_COPIES * stored,
+            result_bytes=1.2 * stored,
+            seconds=5 + TENSORRT_LAYER_S * work.model.sizes.layers,
+        )
     plain, quantized = COMPILE_COPIES.get(work.engine or "", OTHER_COMPILER)
     is_quantized = work.model.bits is not None
     copies = quantized if is_quantized else plain
     floats = 4.0 * work.model.sizes.parameters
+    traced = TRACED_LAYER_S * work.model.sizes.layers if work.engine == "onnx_graph" else 0.0
+    result = 1e6 if work.engine == "transformers" else with_companions(work.model)
     return Cost(
         memory_bytes=TORCH_BYTES + copies * floats,
-        result_bytes=1e6 if work.engine == "transformers" else with_companions(work.model),
+        result_bytes=min(result, half_stored(work.model)) if traced else result,
         scratch_bytes=floats if is_quantized else 0,
         elements=4 * float(work.model.sizes.parameters),
-        seconds=9 if copies else 2,
+        seconds=(9 if copies else 2) + traced,
     )
 
 

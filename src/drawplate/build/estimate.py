@@ -219,7 +219,7 @@ def _need(node: Node, plan: Plan, models: dict[str, Model], root: Path) -> Need:
     computed = _with_draft(cost(node.stage, _work(node, plan, models)), node, models)
     if _has_scores_of_target(node):
         computed = Cost(seconds=2)  # compares digests and takes what was measured
-    if "not_run" in node.config:
+    if "not_run" in node.config and node.stage != "gate":
         computed = Cost(memory_bytes=TORCH_BYTES)
     memory, minutes, result = (
         computed.memory_bytes,
