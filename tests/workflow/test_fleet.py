@@ -118,7 +118,10 @@ def test_a_graph_that_the_gate_stops_is_not_compiled(fleet: Checkout) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("engines.tensorrt_rtx.targets=[sm90]", "does not know target 'sm90'"),
+        (
+            "engines.tensorrt_rtx.targets=[sm90]",
+            "does not know target 'sm90': it knows portable, sm80, sm86, sm89, sm120, sm121; engine tensorrt knows that one",
+        ),
         ("variants=[int4/tensorrt_rtx/sm99]", "does not know target 'sm99'"),
         ("variants=[float/tensorrt_rtx,float/tensorrt_rtx/sm86]", "listed twice"),
         ("~engines.onnx_graph", "is compiled from onnx_graph, which the experiment lacks"),

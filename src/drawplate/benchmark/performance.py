@@ -59,7 +59,8 @@ def summarize(
     shares = {name: spread(first.get(name)) for name in SHARES}
     weight_bytes = bytes_per_token(artifact, shares)
     roofline = None
-    if decode and bandwidth_bytes_per_s and weight_bytes:
+    on_gpu = bool(found.get("on_gpu"))  # whose memory has another bandwidth than the machine's
+    if decode and bandwidth_bytes_per_s and weight_bytes and not on_gpu:
         roofline = spread(decode)["median"] * weight_bytes / bandwidth_bytes_per_s  # type: ignore[index]
     batches = {key: _batch(values) for key, values in samples.items()}
     return {
@@ -67,10 +68,10 @@ def summarize(
         **batches,
         "load_s": found["load_s"],
         "peak_rss_bytes": found["peak_rss_bytes"],
-        "peak_gpu_bytes": None,
+        "peak_gpu_bytes": found.get("peak_gpu_bytes"),
         "roofline_fraction": roofline,
         "weight_bytes_per_token": weight_bytes,
-        "energy_j_per_token": energy(joules),
+        "energy_j_per_token": energy(joules, "nvml" if on_gpu else "rapl"),
         **shares,
         "runtime": found["version"],
         "threads": threads,
@@ -89,10 +90,15 @@ def _batch(samples: dict[str, list[float]]) -> dict[str, Any]:
     return values
 
 
-def energy(joules: list[float] | None) -> dict[str, Any] | None:
-    """Median energy of a decoded token; of the whole processor, other work included."""
+def energy(joules: list[float] | None, source: str) -> dict[str, Any] | None:
+    """Median energy of a decoded token; of the whole processor or GPU, other work included.
+
+    Args:
+        joules: A token's, one value a round.
+        source: `rapl` (of the processor) or `nvml` (of the GPU).
+    """
     measured = spread(joules)
-    return None if measured is None else {"value": measured["median"], "source": "rapl", **measured}
+    return None if measured is None else {"value": measured["median"], "source": source, **measured}
 
 
 def ratios(

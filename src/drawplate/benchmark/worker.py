@@ -9,7 +9,9 @@ standard output. What a runtime prints goes to standard error, so it cannot dist
 | `generate` | `seed`, `batch`, `prompt_tokens`, `new_tokens`, | `first_token_s`, `decode_s`, |
 | | `prompt` (token ids, else random ones) | `joules`, `acceptance` |
 | `embed` | `seed`, `batch`, `prompt_tokens` | `embed_s` |
-| `memory` | | `peak_rss_bytes` |
+| `memory` | | `peak_rss_bytes`, and of an engine on a GPU `peak_gpu_bytes` |
+
+`joules` are the GPU's where the engine computes on one, and the processor's elsewhere.
 
 An answer to a request that failed is `{"error": one line}`.
 """
@@ -27,9 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drawplate.benchmark.energy import joules_between, read_packages
+from drawplate.benchmark.gpu import Meter
 from drawplate.engines import Engine
 from drawplate.engines.open import describe, load_engine, model_config
-from drawplate.engines.protocol import Speculates
+from drawplate.engines.protocol import OnGpu, Speculates
 from drawplate.errors import DrawplateError
 
 Answer = dict[str, Any]
@@ -64,6 +67,8 @@ class Session:
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self._meter: Meter | None = None
+        self._gpu_bytes: list[int] = []
         self._vocabulary = 0
 
     def answer(self, request: dict[str, Any]) -> Answer:
@@ -77,6 +82,8 @@ class Session:
         started = time.perf_counter()
         self._engine = load_engine(artifact, threads)
         seconds = time.perf_counter() - started
+        if isinstance(self._engine, OnGpu):
+            self._meter = Meter(self._engine.gpu_uuid)
         self._vocabulary = model_config(Path(folder))["vocab_size"]
         return {"load_s": seconds, "task": self._engine.task, "version": self._engine.version()}
 
@@ -96,19 +103,25 @@ class Session:
         )
         times: list[float] = []
         energy: list[dict[str, int] | None] = []
+        gpu_energy: list[float | None] = []
 
         def on_token() -> None:
             times.append(time.perf_counter())
             if len(times) in (1, new_tokens):
-                energy.append(read_packages())
+                if self._meter:
+                    gpu_energy.append(self._meter.joules())
+                else:
+                    energy.append(read_packages())
 
         started = time.perf_counter()
         self._engine.generate(ids, new_tokens, on_token=on_token)
+        if self._meter and (used := self._meter.used_bytes()) is not None:
+            self._gpu_bytes.append(used)
         accepted = self._engine.acceptance if isinstance(self._engine, Speculates) else None
         return {
             "first_token_s": times[0] - started,
             "decode_s": times[-1] - times[0],
-            "joules": joules_between(energy[0], energy[-1]) if new_tokens > 1 else None,
+            "joules": _spent(energy, gpu_energy) if new_tokens > 1 else None,
             "acceptance": dataclasses.asdict(accepted) if accepted else None,
         }
 
@@ -120,7 +133,18 @@ class Session:
         return {"embed_s": time.perf_counter() - started}
 
     def _memory(self) -> Answer:
-        return {"peak_rss_bytes": family_peak_rss_bytes()}
+        answer: Answer = {"peak_rss_bytes": family_peak_rss_bytes()}
+        if self._meter:
+            answer |= {"peak_gpu_bytes": max(self._gpu_bytes, default=None), "on_gpu": True}
+        return answer
+
+
+def _spent(packages: list[dict[str, int] | None], gpu: list[float | None]) -> float | None:
+    """Energy between the first and the last token: the GPU's, if it was read."""
+    if not gpu:
+        return joules_between(packages[0], packages[-1])
+    first, last = gpu[0], gpu[-1]
+    return None if first is None or last is None else last - first
 
 
 def main() -> None:

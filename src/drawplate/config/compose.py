@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from drawplate.config.composing import composed
-from drawplate.config.declared import check_options
+from drawplate.config.declared import check_options, supported_targets
 from drawplate.config.failures import explained_failure, options, suggest
 from drawplate.config.schema import Build, check
 from drawplate.errors import DrawplateError
@@ -48,7 +48,7 @@ def load(conf: Path, experiment: str, overrides: list[str] | None = None) -> Bui
         raise explained_failure(error, conf, experiment, overrides) from None
     _check_emptied(overrides, plain)
     plain["experiment"] = experiment
-    build = check(plain)
+    build = check(plain, supported_targets(conf))
     check_options(build, conf)
     return build
 

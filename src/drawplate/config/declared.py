@@ -57,13 +57,27 @@ def check_options(build: Build, conf: Path) -> None:
                 )
 
 
+def supported_targets(conf: Path) -> dict[str, list[str]]:
+    """The targets that each engine of `conf/engine/` knows, by its name.
+
+    Raises:
+        DrawplateError: If a file is no valid YAML.
+    """
+    files = sorted((conf / "engine").glob("*.yaml"))
+    return {path.stem: list(_read(path).get("supports") or []) for path in files}
+
+
 def _declared(path: Path) -> dict[str, Any]:
+    declared = _read(path).get("options")
+    return declared if isinstance(declared, dict) else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         plain: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError):
         raise DrawplateError(f"conf/engine/{path.name} is no valid YAML", "correct it") from None
-    declared = plain.get("options") if isinstance(plain, dict) else None
-    return declared if isinstance(declared, dict) else {}
+    return plain if isinstance(plain, dict) else {}
 
 
 def _alike(value: Any, default: Any) -> bool:

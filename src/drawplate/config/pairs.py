@@ -1,7 +1,7 @@
 """The variants that an experiment asks for: recipe, engine, and the targets of it."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from drawplate.config.holding import step_format
 from drawplate.config.sections import EngineSettings
@@ -49,19 +49,23 @@ def targets_of(asked: Asked, settings: EngineSettings) -> list[str]:
 
 
 def check_targets(
-    asked: Asked, engines: dict[str, EngineSettings], steps: dict[str, dict[str, object]]
+    asked: Asked,
+    settings: EngineSettings,
+    steps: dict[str, dict[str, object]],
+    supported: Mapping[str, list[str]],
 ) -> None:
     """Refuse targets that the engine does not know, or that cannot hold what the recipe makes.
 
     Args:
-        asked: The line; its engine is known.
-        engines: By name.
+        asked: The line.
+        settings: Its engine's.
         steps: Of its recipe, by label.
+        supported: Targets by engine, of all that there are.
 
     Raises:
         DrawplateError: Naming what can.
     """
-    name, settings = asked.engine, engines[asked.engine]
+    name = asked.engine
     if not settings.targets:
         raise DrawplateError(
             f"engine {name} has no targets",
@@ -72,8 +76,8 @@ def check_targets(
     targets = targets_of(asked, settings)
     for target in targets:
         if target not in settings.supports:
-            able = [n for n, s in engines.items() if target in s.supports]
-            others = f"; {', '.join(able)} would know it" if able else ""
+            able = [other for other, known in supported.items() if target in known]
+            others = f"; engine {' or '.join(able)} knows that one" if able else ""
             raise DrawplateError(
                 f"engine {name} does not know target {target!r}",
                 f"it knows {', '.join(settings.supports)}{others}",

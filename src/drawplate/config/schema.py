@@ -5,6 +5,7 @@ What comes out is plain data; no Hydra or pydantic type leaves this package but 
 """
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -166,8 +167,13 @@ class PlainRecipe:
         self.steps = steps
 
 
-def check(plain: dict[str, Any]) -> Build:
+def check(plain: dict[str, Any], supported: Mapping[str, list[str]] | None = None) -> Build:
     """Check composed data.
+
+    Args:
+        plain: The data; overrides are applied to it.
+        supported: Targets by engine, of engines that the experiment need not have: to name one
+            that could.
 
     Raises:
         DrawplateError: With the first thing that is wrong, in one line.
@@ -179,7 +185,7 @@ def check(plain: dict[str, Any]) -> Build:
     except ValidationError as error:
         raise explained(error, Configuration) from None
     build = Build(_with_proposed(checked))
-    _check_pairs(build)
+    _check_pairs(build, supported or {})
     _check_parents(build)
     return build
 
@@ -312,7 +318,7 @@ def _settings(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _check_pairs(build: Build) -> None:
+def _check_pairs(build: Build, supported: Mapping[str, list[str]]) -> None:
     """Refuse what cannot be built, naming what can.
 
     Raises:
@@ -346,7 +352,7 @@ def _check_pairs(build: Build) -> None:
             )
         for label, step in build.recipes[recipe].steps.items():
             check_format(build.engines, task, recipe, engine, label, step)
-        check_targets(asked, build.engines, build.recipes[recipe].steps)
+        check_targets(asked, build.engines[engine], build.recipes[recipe].steps, supported)
         if "draft" in settings.options:
             chains = {name: list(known.steps) for name, known in build.recipes.items()}
             drafting = check_draft(recipe, settings, chains)

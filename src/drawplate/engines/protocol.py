@@ -82,6 +82,14 @@ class Speculates(Protocol):
     """Of the last call of `generate`; None if nothing was proposed in it."""
 
 
+@runtime_checkable
+class OnGpu(Protocol):
+    """An engine that computes on a GPU."""
+
+    gpu_uuid: str
+    """Of that GPU, as the driver names it."""
+
+
 class Engine(Protocol):
     """A loaded engine of a causal language model or an encoder."""
 

@@ -72,6 +72,8 @@ class Loaded:
     ) -> None:
         self._context, self._settings = context, settings
         self._version, self._folder, self._device = version, folder, device
+        if device == "cuda":
+            self.gpu_uuid = str(torch.cuda.get_device_properties(device).uuid)
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self._past = [name for name in names if name.startswith("past_key_values.")]
         self._dtype = {name: DTYPES[engine.get_tensor_dtype(name).name] for name in self._outputs()}
