@@ -2,7 +2,7 @@
 
     python scripts/gpu_check.py --json gpu.json
 
-Weights are random and results are compared: with what came before the step, with the processor. Exit
+Put the file into `results/gpu_checks/` and every report shows it. Weights are random and results are compared: with what came before the step, with the processor. Exit
 status 1 if one is not as it should be.
 """
 

@@ -160,6 +160,16 @@ def test_a_folder_that_lost_something_is_made_again(built: Checkout) -> None:
     assert built.planned() == set()
 
 
+def test_a_check_of_a_gpu_writes_the_report_anew_and_nothing_else(built: Checkout) -> None:
+    folder = built.path / "results" / "gpu_checks"
+    folder.mkdir()
+    (folder / "one.json").write_text("{}")
+    try:
+        assert built.planned() == {"report"}
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_a_variant_is_a_goal_of_its_own(built: Checkout) -> None:
     override = "recipes.int4.steps.int4.group_size=16"
     words = ("--dry-run", "--config", "experiment=tiny", f'overrides=["{override}"]', "--")

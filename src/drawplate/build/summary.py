@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from drawplate.build.gpu_checks import digests
 from drawplate.build.plan import Node, Planner
 from drawplate.config.schema import Build
 
@@ -45,7 +46,9 @@ def add_summary(
         "search": str(search.folder) if search else None,
         **named,
     }
-    searched = {"search": search.digest} if search else {}
+    further: dict[str, Any] = {"search": search.digest} if search else {}
+    if checks := digests(planner.root):
+        further["gpu_checks"] = checks
     track = planner.add(
         "track",
         "track",
@@ -63,7 +66,7 @@ def add_summary(
         "report",
         "report",
         results,
-        {"experiment": build.experiment, "model": build.model, **searched},
+        {"experiment": build.experiment, "model": build.model, **further},
         {**gates, "track": track},
         context=context,
     )

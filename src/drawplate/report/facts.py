@@ -11,6 +11,7 @@ from typing import Any
 from drawplate.artifacts.files import read_json
 from drawplate.artifacts.manifest import MANIFEST, read_manifest, stored_bytes
 from drawplate.build.job import read_measurement
+from drawplate.report.gpu_checks import read_checks
 from drawplate.report.losses import losses
 from drawplate.report.pareto import front
 from drawplate.report.predicted import compare, summary
@@ -35,7 +36,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
         `tracking`, `predictions` (see `predicted.summary`), `search` (every trial of the search
-        that found the recipes, or None), and in each variant `parent`, `draft`,
+        that found the recipes, or None), `gpu_checks` (see `gpu_checks.read_checks`), and in each variant `parent`, `draft`,
         `format`, `verify`, `trainings`, `losses` (by layer, see `losses.losses`), `jobs` and
         `command`.
     """
@@ -63,6 +64,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
         "predictions": summary(variants),
         "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
         "search": read_measurement(Path(search), "search") if search else None,
+        "gpu_checks": read_checks(sorted(config.get("gpu_checks") or {})),
     }
 
 
