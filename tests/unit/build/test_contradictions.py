@@ -74,7 +74,7 @@ REFUSED = {
         "takes 512 tokens, the first new one among them .*: write benchmark.prompt_tokens=511"
     ),
     f"{SIZED}640 benchmark.decode_prompt_tokens=600": (
-        "benchmark.decode_prompt_tokens 600 and benchmark.new_tokens 64 make 664, the model takes 640"
+        "benchmark.decode_prompt_tokens 600 and benchmark.new_tokens 48 make 648, the model takes 640"
     ),
     f"{SIZED}768 recipes.int4.steps.int4.window_tokens=1024": (
         "quantize base.int4: window_tokens 1024 is more than the 768 tokens .*: write window_tokens: "
