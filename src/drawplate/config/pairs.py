@@ -88,7 +88,8 @@ def check_targets(
         form = step_format(step)
         lacking = [t for t in targets if form in settings.holds.not_on.get(t, [])]
         if lacking:
-            able = [t for t in targets if t not in lacking]
+            known = targets if len(lacking) < len(targets) else settings.supports
+            able = [t for t in known if form not in settings.holds.not_on.get(t, [])]
             lines = [str(Asked(asked.recipe, name, target)) for target in able]
             raise DrawplateError(
                 f"variant {asked}: {', '.join(lacking)} cannot compute with the {form} weights "

@@ -1,0 +1,44 @@
+"""Which targets a variant may have: told when the configuration is composed."""
+
+from pathlib import Path
+
+import pytest
+
+from drawplate.config.compose import load
+from drawplate.errors import DrawplateError
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def variants(*lines: str) -> list[str]:
+    return [f"variants=[float/tensorrt_rtx,{','.join(lines)}]"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fp8/tensorrt_rtx", "sm80, sm86 cannot compute with the float-quantized/static weights"),
+        ("fp8/tensorrt_rtx", "list fp8/tensorrt_rtx/sm89, fp8/tensorrt_rtx/sm120 instead"),
+        ("fp8/tensorrt_rtx/sm80", "list fp8/tensorrt_rtx/sm89, .*/sm120, .*/sm121 instead"),
+        ("int4/tensorrt_rtx/sm90", "does not know target 'sm90'.*engine tensorrt knows that one"),
+        ("int4/tensorrt_rtx/sm99", "does not know target 'sm99': it knows portable, sm80"),
+    ],
+)
+def test_a_target_that_cannot_is_refused_with_those_that_can(line, said):
+    with pytest.raises(DrawplateError, match=said):
+        load(CONF, "tensorrt", variants(line))
+
+
+def test_targets_of_a_line_are_its_own_or_all_of_the_engine():
+    lines = load(CONF, "tensorrt").asked()
+    assert [str(line) for line in lines] == [
+        "float/tensorrt_rtx",
+        "int4/tensorrt_rtx",
+        "fp8/tensorrt_rtx/sm89",
+        "fp8/tensorrt_rtx/sm120",
+    ]
+
+
+@pytest.mark.parametrize("experiment", ["llama3_8b", "qwen3_0_6b"])
+def test_the_models_for_a_gpu_compose(experiment):
+    assert load(CONF, experiment).pairs()
