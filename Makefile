@@ -3,18 +3,17 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# llm-compressor needs an older transformers: an environment of its own, which steps call.
-# TensorRT is NVIDIA's, under its own licence: installed on top when asked for.
+# Libraries that pin other versions than the build's live in environments of their own, which steps
+# and engines call. TensorRT is NVIDIA's, under its own licence: installed on top when asked for.
+ENVIRONMENTS := llmcompressor vllm
 TENSORRT_LOCK := environments/tensorrt/requirements.lock
-LLMC := .venv-llmcompressor
-LLMC_LOCK := environments/llmcompressor/requirements.lock
 # The pip that comes with Python 3.11 takes minutes to choose what this one chooses in seconds.
 PIP := pip==26.3
 INSTALL := pip install --quiet --disable-pip-version-check
 # On all cores, where pip takes one. Some packages hold files of other Pythons: those stay as they are.
 COMPILE := $(PYTHON) -m compileall -q -q -j 0
 
-.PHONY: help artifacts llmcompressor tensorrt test check unit lock llmcompressor-lock clean
+.PHONY: help artifacts $(ENVIRONMENTS) tensorrt test check unit lock llmcompressor-lock vllm-lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -23,11 +22,13 @@ help: ## Show this list
 artifacts: $(READY) ## Build the default experiment and name its report
 	@$(BIN)/snakemake --profile cpu && echo "report: $(CURDIR)/results/smollm2/report.html"
 
-llmcompressor: $(LLMC)/.ready ## Make the environment that the methods of llm-compressor run in
+llmcompressor: .venv-llmcompressor/.ready ## Make the environment that the methods of llm-compressor run in
+
+vllm: .venv-vllm/.ready ## Make the environment that vLLM runs in, on processors
 
 tensorrt: $(VENV)/.tensorrt ## Install TensorRT for RTX, under NVIDIA's licence
 
-test: $(READY) $(LLMC)/.ready $(VENV)/.tensorrt check unit ## Run every check and test that needs no GPU
+test: $(READY) $(ENVIRONMENTS) tensorrt check unit ## Run every check and test that needs no GPU
 
 check: $(READY) ## Formatting, linting and types
 	$(BIN)/ruff format --check .
@@ -50,15 +51,15 @@ $(READY): requirements.lock pyproject.toml
 	@$(COMPILE) $(VENV)/lib || true
 	@touch $@
 
-# The copy of the lock says what the environment was made from; steps compare it before they start.
-$(LLMC)/.ready: $(LLMC_LOCK)
+# A lock lists all that its environment holds. The copy of it says what the environment was made
+# from; steps compare it before they start.
+.venv-%/.ready: environments/%/requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or say make PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv $(LLMC)
-	$(LLMC)/bin/$(INSTALL) $(PIP)
-	$(LLMC)/bin/$(INSTALL) --no-compile -c $(LLMC_LOCK) "$$(grep '^torch==' $(LLMC_LOCK))"
-	$(LLMC)/bin/$(INSTALL) --no-compile -r $(LLMC_LOCK)
-	@$(COMPILE) $(LLMC)/lib || true
-	@cp $(LLMC_LOCK) $@
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/$(INSTALL) $(PIP)
+	.venv-$*/bin/$(INSTALL) --no-compile --no-deps -r $<
+	@$(COMPILE) .venv-$*/lib || true
+	@cp $< $@
 
 $(VENV)/.tensorrt: $(TENSORRT_LOCK) $(READY)
 	$(BIN)/$(INSTALL) --no-deps -c requirements.lock -r $(TENSORRT_LOCK)
@@ -73,12 +74,23 @@ lock: ## Resolve requirements.in anew into requirements.lock
 	rm -rf .venv-lock
 
 llmcompressor-lock: ## The same for the environment of llm-compressor
+	$(call lock_environment,llmcompressor,)
+
+# Builds of these for another PyTorch stop vLLM, and text needs none of them.
+vllm-lock: ## The same for the environment of vLLM
+	$(call lock_environment,vllm,torchvision torchaudio torchcodec)
+
+# Of environment $(1), without packages $(2).
+define lock_environment
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet "$$(grep '^torch==' environments/llmcompressor/requirements.in)"
-	.venv-lock/bin/pip install --quiet -r environments/llmcompressor/requirements.in
-	{ echo "# Made by make llmcompressor-lock from requirements.in; do not edit."; \
-	  .venv-lock/bin/pip freeze --all --exclude pip | sed 's/ @ .*//; s/+cpu$$//'; } > $(LLMC_LOCK)
+	.venv-lock/bin/$(INSTALL) $(PIP)
+	.venv-lock/bin/$(INSTALL) "$$(grep '^torch==' environments/$(1)/requirements.in)"
+	.venv-lock/bin/$(INSTALL) -r environments/$(1)/requirements.in
+	$(if $(2),.venv-lock/bin/pip uninstall --quiet --yes $(2))
+	{ echo "# Made by make $(1)-lock from requirements.in; do not edit."; \
+	  .venv-lock/bin/pip freeze --all --exclude pip | sed 's/ @ .*//; s/+cpu$$//'; } > environments/$(1)/requirements.lock
 	rm -rf .venv-lock
+endef
 
 clean: ## Delete what a build made, environment and downloads excepted
 	rm -rf artifacts results logs benchmarks .drawplate .snakemake

@@ -48,6 +48,7 @@ def add_engine(
         hardware={"architecture": target},
         engine=settings.runtime,
         packages=tuple(settings.packages),
+        environment=settings.environment,
     )
 
 
@@ -79,6 +80,7 @@ def add_measurements(
     common: dict[str, Any] = {
         "engine": settings.runtime,
         "packages": tuple(settings.packages),
+        "environment": settings.environment,
     }
     task = {"task": build.base["task"]}
     variant["nodes"] = {"engine": engine}

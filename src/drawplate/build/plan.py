@@ -166,6 +166,7 @@ class Planner:
         hardware: dict[str, Any] | None = None,
         engine: str | None = None,
         packages: tuple[str, ...] = (),
+        environment: str | None = None,
         context: dict[str, Any] | None = None,
     ) -> Node:
         """Add a node and compute its key.
@@ -179,6 +180,7 @@ class Planner:
             hardware: What of the machine the result depends on.
             engine: Engine whose code and packages the stage runs on.
             packages: Further packages besides the stage's own.
+            environment: The environment that those are locked for, None for the build's own.
             context: See `Node`.
         """
         spec = STAGES[stage]
@@ -190,12 +192,16 @@ class Planner:
                 self.root / "scripts" / f"{spec.script}.py", self.root / "src", modules
             ),
             "versions": versions(
-                {*spec.packages, *packages}, self.root / LOCK, *extras.locks(self.root)
+                {*spec.packages, *(() if environment else packages)},
+                self.root / LOCK,
+                *extras.locks(self.root),
             ),
         }
-        if spec.environment:
-            locked = versions(spec.environment_packages, self.root / lock_of(spec.environment))
-            key["environments"] = {spec.environment: locked}
+        elsewhere = {spec.environment: spec.environment_packages, environment: packages}
+        if names := sorted(name for name in elsewhere if name):
+            key["environments"] = {
+                name: versions(elsewhere[name], self.root / lock_of(name)) for name in names
+            }
         if hardware:
             key["hardware"] = hardware
         node = Node(

@@ -29,7 +29,6 @@ from drawplate.build.hardware import identity, require, usable_memory_bytes
 from drawplate.build.plan import Plan
 from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
-from drawplate.build.stages import STAGES
 from drawplate.build.students import student_sources
 from drawplate.config.compose import load
 from drawplate.config.schema import Build
@@ -119,8 +118,8 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
         searched,
         here=gpus.targets(hardware),
     )
-    for environment in sorted({STAGES[n.stage].environment or "" for n in plan.stale(root)} - {""}):
-        interpreter(environment, root)
+    for name in sorted({e for n in plan.stale(root) for e in n.key.get("environments", {})}):
+        interpreter(name, root)
     check_installed({pair for n in plan.stale(root) for pair in n.key["versions"].items()}, root)
     if search:
         return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)

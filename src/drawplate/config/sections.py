@@ -87,11 +87,13 @@ class EngineSettings(Section):
 
     `architectures` are model classes of transformers, none named if it leaves them to transformers.
     Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
-    One that is `compiled_from` another engine of the experiment reads that engine's folder.
+    One that is `compiled_from` another engine of the experiment reads that engine's folder. One that
+    lives in an `environment` of its own (see `build.environment`) has its packages from there.
     """
 
     name: Name
     runtime: Name
+    environment: Name | None = None
     compared_with: Name | None = None
     compiled_from: Name | None = None
     description: str = ""

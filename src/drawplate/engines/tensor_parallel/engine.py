@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from drawplate.engines.task import CAUSAL_LM
 from drawplate.engines.tensor_parallel import worker
-from drawplate.engines.tensor_parallel.wire import receive, send
+from drawplate.engines.wire import receive, send
 from drawplate.errors import DrawplateError
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"

@@ -15,7 +15,7 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from drawplate.engines.tensor_parallel.wire import receive, send
+from drawplate.engines.wire import receive, send
 
 # A peer that dies breaks its sockets, which is noticed at once; this is for one that hangs.
 SUM_TIMEOUT = datetime.timedelta(minutes=10)

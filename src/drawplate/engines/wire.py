@@ -1,4 +1,4 @@
-"""Messages between the engine and its ranks: a line of JSON, and an array's bytes after it.
+"""Messages between an engine and a process that works for it: a line of JSON, an array after it.
 
 Nothing is pickled: what comes out of a pipe is data, never code.
 """
