@@ -245,6 +245,12 @@ def _check_compile(config: dict[str, Any], sizes: Architecture) -> None:
         check_architecture(sizes.name, sizes.window, config["engine"], known)
     if config["engine"] == "tensor_parallel" and type(config["options"].get("ranks")) is int:
         check_ranks(sizes.heads, sizes.kv_heads, sizes.mlp, config["options"]["ranks"])
+    heads = config.get("head_dims")
+    if heads and sizes.head_dim not in heads:
+        raise DrawplateError(
+            f"engine {config['engine']} has no attention for heads of {sizes.head_dim}",
+            f"it has {', '.join(map(str, heads))}: choose another engine for this model",
+        )
 
 
 def _check_benchmark(config: dict[str, Any], sizes: Architecture) -> None:

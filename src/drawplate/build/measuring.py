@@ -42,6 +42,7 @@ def add_engine(
             "target": target,
             "task": build.base["task"],
             "architectures": settings.architectures,
+            **({"head_dims": settings.head_dims} if settings.head_dims else {}),
             "options": settings.options,
         },
         parents,

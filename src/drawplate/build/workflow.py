@@ -34,6 +34,7 @@ from drawplate.config.compose import load
 from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
+from drawplate.sources.base import check_given
 from drawplate.sources.fetch import check_pinned
 from drawplate.sources.hub import read_config
 
@@ -97,6 +98,8 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
     hardware = str(config.get("hardware") or "cpu")
     require(hardware)
     build = load_build(config, root)
+    if not build.base["source"].get("sha256"):
+        check_given(build.base["source"])  # before it is asked to be pinned
     named = {f"data.sources.{name}": source for name, source in build.data["sources"].items()}
     named |= student_sources(build)
     check_pinned({"base.source": build.base["source"], **named})
@@ -244,6 +247,8 @@ def open_plan(config: dict[str, Any]) -> Plan:
             free = shutil.disk_usage(root).free
             here = gpus.gpus() if config.get("hardware") == "gpu" else []
             refuse_what_cannot_fit(rows, usable_memory_bytes(), free, here)
+        if checked:
+            check_given(plan.base["source"])
         plan.write_jobs(root, predictions(rows, plan, root))
     except DrawplateError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

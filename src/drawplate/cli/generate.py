@@ -27,11 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the answer, and nothing else, on standard output."""
     import numpy as np
 
-    from drawplate.engines.open import check_intact, open_artifact
+    from drawplate.engines.open import check_intact, context_tokens, open_artifact
     from drawplate.errors import DrawplateError
 
     if arguments.max_new_tokens < 1:
         raise DrawplateError("--max-new-tokens is too small", "give 1 or more")
+    if arguments.threads < 1:
+        raise DrawplateError("--threads is too small", "give 1 or more")
     check_intact(arguments.artifact)
     with _only_the_answer_on_stdout():
         engine, tokenizer, reference = open_artifact(arguments.artifact, arguments.threads)
@@ -40,6 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{reference['name']} is a sentence encoder", "give a language model"
             )
         prompt = prompt_ids(tokenizer, arguments.prompt, arguments.chat)
+        longest = context_tokens(arguments.artifact)
+        if longest is not None and len(prompt) + arguments.max_new_tokens > longest:
+            raise DrawplateError(
+                f"{len(prompt)} tokens of prompt and {arguments.max_new_tokens} new ones are more "
+                f"than the {longest} that {reference['name']} takes",
+                f"write --max-new-tokens {longest - len(prompt)} or less"
+                if len(prompt) < longest
+                else "shorten the prompt",
+            )
         stop = stop_ids(arguments.artifact, tokenizer)
         new = engine.generate(
             np.array([prompt], dtype=np.int64), arguments.max_new_tokens, stop_ids=stop

@@ -49,7 +49,7 @@ def explained(error: ValidationError, root: type[BaseModel]) -> DrawplateError:
             f"{place} is not a known setting", f"{hint}known here: {', '.join(known)}"
         )
     if first["type"] == "missing":
-        return DrawplateError(f"{place} has no value", "give one in the experiment's file")
+        return DrawplateError(f"{place} has no value", "give one in the file that declares it")
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         name = first["ctx"]["discriminator"].strip("'")
         tag = first["input"].get(name) if isinstance(first["input"], dict) else None

@@ -332,6 +332,11 @@ def _check_pairs(build: Build, supported: Mapping[str, list[str]]) -> None:
             check_task(name, label, step, task)
     for asked in build.asked():
         recipe, engine = asked.recipe, asked.engine
+        if not engine:
+            raise DrawplateError(
+                f"variant {asked} names no engine",
+                f"write recipe/engine, for example {asked}/{next(iter(build.engines), 'onnxruntime')}",
+            )
         for kind, name, known in (
             ("recipe", recipe, build.recipes),
             ("engine", engine, build.engines),

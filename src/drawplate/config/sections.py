@@ -85,7 +85,8 @@ def _named(value: Any) -> bool:
 class EngineSettings(Section):
     """What an engine declares in `conf/engine/<name>.yaml`, without being imported.
 
-    `architectures` are model classes of transformers, none named if it leaves them to transformers.
+    `architectures` are model classes of transformers, none named if it leaves them to transformers;
+    `head_dims` the sizes of heads that its attention has, none named if it has any.
     Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
     One that is `compiled_from` another engine of the experiment reads that engine's folder. One that
     lives in an `environment` of its own (see `build.environment`) has its packages from there.
@@ -99,6 +100,7 @@ class EngineSettings(Section):
     description: str = ""
     tasks: list[Literal["causal-lm", "encoder"]]
     architectures: list[Filled] = []
+    head_dims: list[Count] = []
     supports: list[Name]
     targets: list[Name]
     holds: Holds

@@ -68,14 +68,20 @@ class QuantizeStep(Section):
             raise ValueError("method hqq moves zero points: write symmetric: false")
         if len(set(self.candidates)) < len(self.candidates):
             raise ValueError("candidates names a form twice")
-        least = min(
+        sizes = [
             int(bits) + (16 if self.symmetric else 24) / int(group_size)
             for bits, group_size in (form.split("/") for form in self.candidates)
-        )
+        ]
+        least, most = min(sizes), max(sizes)
         if self.bits_per_weight is not None and self.bits_per_weight < least:
             raise ValueError(
                 f"bits_per_weight {self.bits_per_weight} is less than the smallest candidate "
                 f"takes with its scales: write {least} or more"
+            )
+        if self.bits_per_weight is not None and self.bits_per_weight > most:
+            raise ValueError(
+                f"bits_per_weight {self.bits_per_weight} is more than the largest candidate takes "
+                f"with its scales, so that there is nothing to choose: write {most} or less"
             )
         return self
 

@@ -10,6 +10,7 @@ from drawplate.artifacts.files import need_free_bytes, read_json
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.sources.architecture import check_tensors, check_tokenizer
+from drawplate.sources.archive import fits
 from drawplate.sources.convert import convert, count_parameters
 from drawplate.sources.fetch import describe, fetch
 from drawplate.sources.weights import check_config, wanted_files
@@ -56,8 +57,25 @@ def make_base(config: dict[str, Any], out: Path) -> tuple[dict[str, Any], dict[s
     return facts, audit(out, name=name)
 
 
-def copy_checkpoint(fetched: Path, files: list[str], out: Path, name: str) -> None:
-    """Copy the wanted files; the folder of `config.json` becomes the checkpoint's root.
+def check_given(source: dict[str, Any]) -> None:
+    """Refuse a folder of this machine that cannot be a base, before anything is planned from it.
+
+    What has to be fetched first is refused by its own job.
+
+    Raises:
+        DrawplateError: If it has no weights, only unsafe ones, no tokenizer, or wants code.
+    """
+    if source["kind"] != "folder" or not (path := Path(source["path"]).expanduser()).is_dir():
+        return
+    name, listed = describe(source), source.get("files")
+    relative = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
+    files = wanted_files(sorted(r for r in relative if not listed or fits(r, listed)), name)
+    if not files[0].endswith(".gguf"):
+        checkpoint_root(path, files, name)
+
+
+def checkpoint_root(fetched: Path, files: list[str], name: str) -> Path:
+    """The folder of `config.json` among wanted files.
 
     Raises:
         DrawplateError: If `config.json` or the tokenizer is missing, or the config wants code.
@@ -71,6 +89,16 @@ def copy_checkpoint(fetched: Path, files: list[str], out: Path, name: str) -> No
         raise DrawplateError(
             f"{name} has no tokenizer.json", "save its tokenizer as a fast one, then pin that"
         )
+    return root
+
+
+def copy_checkpoint(fetched: Path, files: list[str], out: Path, name: str) -> None:
+    """Copy the wanted files; the folder of `config.json` becomes the checkpoint's root.
+
+    Raises:
+        DrawplateError: As `checkpoint_root`, or if the disk is full.
+    """
+    root = checkpoint_root(fetched, files, name)
     need_free_bytes(out, sum((fetched / f).stat().st_size for f in files), f"copying {name}")
     for file in files:
         target = out / (fetched / file).relative_to(root)

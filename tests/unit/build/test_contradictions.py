@@ -136,6 +136,12 @@ def test_a_refuted_setting_is_refused_at_the_door(overrides, tmp_path):
     assert failure.value.remedy and "\n" not in str(failure.value)
 
 
+def test_vllm_has_no_attention_for_every_size_of_heads(tmp_path):
+    said = "compile base/vllm-cpu: engine vllm has no attention for heads of 48.*: it has 32, 64"
+    with pytest.raises(DrawplateError, match=pattern(said)):
+        door("base.architecture.head_dim=48 variants=[float/vllm]", tmp_path, "vllm")
+
+
 @pytest.mark.parametrize("overrides", ENCODER)
 def test_an_encoders_too(overrides, tmp_path):
     with pytest.raises(DrawplateError, match=pattern(ENCODER[overrides])):

@@ -20,6 +20,8 @@ KD, STUDENT = (
 
 # Several overrides are joined by " & ".
 MISTAKES = {
+    "recipes.mixed4.steps.mixed4.bits_per_weight=9": "nothing to choose: write 8.75 or less",
+    "variants=[int4]": "variant int4 names no engine: write recipe/engine, for example int4/",
     # Types, and numbers that are none.
     "gate.max_kl_nats=inf": "gate.max_kl_nats = inf is wrong: write a finite number",
     "gate.max_kl_nats=nan": "gate.max_kl_nats = nan is wrong: write a finite number",

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from drawplate.artifacts.manifest import digest_of, list_files
 from drawplate.errors import DrawplateError
-from drawplate.sources.base import make_base
+from drawplate.sources.base import check_given, make_base
 from drawplate.sources.convert import _shortest, convert, count_parameters
 
 HIDDEN, HEADS, FEED_FORWARD, CONTEXT = 64, 2, 96, 128
@@ -156,6 +156,26 @@ def test_a_base_that_cannot_be_used_is_refused(tmp_path, change, said):
     out.mkdir()
     with pytest.raises(DrawplateError, match=said):
         make_base(own_folder(folder), out)
+
+
+@pytest.mark.parametrize(
+    ("gone", "put", "said"),
+    [
+        ("model.safetensors", None, "has no weights: it needs"),
+        ("model.safetensors", "pytorch_model.bin", "a format that can run code"),
+        ("tokenizer.json", None, "has no tokenizer.json"),
+        ("config.json", None, "has no config.json beside its weights"),
+    ],
+)
+def test_a_folder_that_cannot_be_a_base_is_refused_before_a_plan(tmp_path, gone, put, said):
+    folder = stand_ins.write_checkpoint(tmp_path / "mine")
+    source = {"kind": "folder", "path": str(folder), "license": "MIT"}
+    check_given(source)
+    (folder / gone).unlink()
+    if put:
+        (folder / put).write_bytes(b"pickle")
+    with pytest.raises(DrawplateError, match=said):
+        check_given(source)
 
 
 def test_a_cut_off_safetensors_file_is_refused(tmp_path):

@@ -42,11 +42,11 @@ def main(descriptor: int) -> None:
                 send(connection, {"done": True}, model.logits(array))
             else:
                 assert model is not None and array is not None
-                rows: NDArray[np.int64] | None = None
-                rows: NDArray[np.int64] | None = None
-                for count, rows in model.generate(array, message["new"], message["stop"]):  # noqa: B007 - sent below
-                    send(connection, {"token": count})
-                send(connection, {"done": True}, rows)
+                found: NDArray[np.int64] | None = None
+                for rows in model.generate(array, message["new"], message["stop"]):
+                    send(connection, {"token": rows.shape[1]})
+                    found = rows
+                send(connection, {"done": True}, found)
         except OSError:
             return
         except Exception as error:  # vLLM's own errors have no common type
@@ -113,8 +113,8 @@ class Model:
 
     def generate(
         self, token_ids: NDArray[np.int64], new: int, stop: list[int]
-    ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Greedy continuation of every row, whenever all of them have one more token."""
+    ) -> Iterator[NDArray[np.int64]]:
+        """Greedy continuation of every row so far, whenever all of them have one more token."""
         from vllm import SamplingParams
 
         engine = self._llm.llm_engine
@@ -133,7 +133,7 @@ class Model:
             while told < min(map(len, rows.values())):
                 told += 1
                 answer = np.array([rows[name][:told] for name in names], dtype=np.int64)
-                yield told, answer
+                yield answer
                 if np.isin(answer, stop).any(axis=1).all():
                     engine.abort_request(names)
                     return
