@@ -9,6 +9,7 @@ from typing import Any
 
 from drawplate.config.pairs import targets_of
 from drawplate.config.schema import Build
+from drawplate.config.sections import EngineSettings
 
 CPU = "cpu"
 
@@ -29,7 +30,7 @@ def variant_rows(build: Build, here: Sequence[str]) -> list[dict[str, Any]]:
         settings = build.engines[asked.engine]
         for target in targets_of(asked, settings):
             row = _row(build, asked.recipe, asked.engine, target)
-            row["not_run"] = _obstacle(target, here)
+            row["not_run"] = _obstacle(target, here, settings)
             if source := settings.compiled_from:
                 hidden = _row(build, asked.recipe, source, build.engines[source].targets[0])
                 row["source"] = hidden["name"]
@@ -74,8 +75,10 @@ def _without_doubles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _obstacle(target: str, here: Sequence[str]) -> str | None:
+def _obstacle(target: str, here: Sequence[str], engine: EngineSettings) -> str | None:
     """Why a target is not run on this machine, None if it is."""
+    if not engine.runs:
+        return f"written, never loaded: {engine.description or engine.name} is not run from here"
     if target == CPU or target in here:
         return None
     return f"built, never executed: no GPU for {target} in this machine"

@@ -39,6 +39,16 @@ def check_format(
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
             f"it holds {', '.join(f'int{b}' for b in holds.bit_widths) or 'float only'}",
         )
+    if holds.symmetric and not step["symmetric"]:
+        raise DrawplateError(
+            f"engine {engine} cannot hold recipe {recipe}: step {label} has zero points",
+            "write symmetric: true",
+        )
+    if holds.float_head and step.get("head_bits", 16) != 16:
+        raise DrawplateError(
+            f"engine {engine} cannot hold recipe {recipe}: step {label} quantizes the head",
+            "write head_bits: 16",
+        )
     odd = sorted(set(groups) - set(holds.group_sizes))
     if holds.group_sizes and odd:
         raise DrawplateError(

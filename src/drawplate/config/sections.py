@@ -53,7 +53,7 @@ class Holds(Section):
 
     `formats` are those of `artifacts.formats.STORED_BY`, with what distinguishes them behind a
     slash, `encoder_formats` further ones that it holds for encoders alone; `int` and `group_sizes`
-    are of `pack-quantized`. `not_on` names formats, by target, that this hardware has no units for.
+    are of `pack-quantized`, as are `symmetric` (no zero points) and `float_head`. `not_on` names formats, by target, that this hardware has no units for.
     """
 
     floats: list[str] = Field(["float32"], alias="float")
@@ -61,6 +61,8 @@ class Holds(Section):
     group_sizes: list[int] = []
     formats: list[Filled] = ["pack-quantized"]
     encoder_formats: list[Filled] = []
+    symmetric: bool = False
+    float_head: bool = False
     not_on: dict[Name, list[Filled]] = {}
 
     def forms(self, task: str) -> list[str]:
@@ -89,6 +91,7 @@ class EngineSettings(Section):
     `head_dims` the sizes of heads that its attention has, none named if it has any.
     Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
     One that is `compiled_from` another engine of the experiment reads that engine's folder. One that
+    does not run, `runs: false`, is for a server that is elsewhere. One that
     lives in an `environment` of its own (see `build.environment`) has its packages from there.
     """
 
@@ -98,6 +101,7 @@ class EngineSettings(Section):
     compared_with: Name | None = None
     compiled_from: Name | None = None
     description: str = ""
+    runs: bool = True
     tasks: list[Literal["causal-lm", "encoder"]]
     architectures: list[Filled] = []
     head_dims: list[Count] = []

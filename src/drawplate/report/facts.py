@@ -15,6 +15,7 @@ from drawplate.report.gpu_checks import read_checks
 from drawplate.report.losses import losses
 from drawplate.report.pareto import front
 from drawplate.report.predicted import compare, summary
+from drawplate.report.servers import matrix
 from drawplate.report.status import read_failures, status
 from drawplate.report.waterfall import waterfall, waterfall_hint
 
@@ -62,6 +63,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
         "pareto": front(variants),
         "package": None,
         "predictions": summary(variants),
+        "servers": matrix(variants),
         "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
         "search": read_measurement(Path(search), "search") if search else None,
         "gpu_checks": read_checks(sorted(config.get("gpu_checks") or {})),

@@ -139,7 +139,7 @@ def test_a_refuted_setting_is_refused_at_the_door(overrides, tmp_path):
 def test_vllm_has_no_attention_for_every_size_of_heads(tmp_path):
     said = "compile base/vllm-cpu: engine vllm has no attention for heads of 48.*: it has 32, 64"
     with pytest.raises(DrawplateError, match=pattern(said)):
-        door("base.architecture.head_dim=48 variants=[float/vllm]", tmp_path, "vllm")
+        door("base.architecture.head_dim=48 variants=[float/vllm]", tmp_path, "servers")
 
 
 @pytest.mark.parametrize("overrides", ENCODER)

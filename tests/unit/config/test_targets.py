@@ -20,7 +20,10 @@ def variants(*lines: str) -> list[str]:
         ("fp8/tensorrt_rtx", "sm80, sm86 cannot compute with the float-quantized/static weights"),
         ("fp8/tensorrt_rtx", "list fp8/tensorrt_rtx/sm89, fp8/tensorrt_rtx/sm120 instead"),
         ("fp8/tensorrt_rtx/sm80", "list fp8/tensorrt_rtx/sm89, .*/sm120, .*/sm121 instead"),
-        ("int4/tensorrt_rtx/sm90", "does not know target 'sm90'.*engine tensorrt knows that one"),
+        (
+            "int4/tensorrt_rtx/sm90",
+            "does not know target 'sm90'.*engine tensorrt or tensorrt_llm knows that one",
+        ),
         ("int4/tensorrt_rtx/sm99", "does not know target 'sm99': it knows portable, sm80"),
     ],
 )

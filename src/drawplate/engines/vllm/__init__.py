@@ -14,7 +14,7 @@ from drawplate.engines.task import CAUSAL_LM, checked_options, task_of
 from drawplate.errors import DrawplateError
 
 OPTIONS: dict[str, Any] = {
-    "dtype": "float16",
+    "dtype": "bfloat16",
     "kv_cache_mib": 512,
     "max_num_seqs": 8,
     "max_model_len": 2048,
