@@ -121,12 +121,21 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
         searched,
         here=gpus.targets(hardware),
     )
-    for name in sorted({e for n in plan.stale(root) for e in n.key.get("environments", {})}):
-        interpreter(name, root)
-    check_installed({pair for n in plan.stale(root) for pair in n.key["versions"].items()}, root)
     if search:
         return dataclasses.replace(plan, nodes=[*plan.nodes, search], search=search)
     return plan
+
+
+def check_environments(plan: Plan, root: Path) -> None:
+    """Refuse a build whose stale jobs want an environment or extra that is not as locked.
+
+    Raises:
+        DrawplateError: With the command that makes the first of them.
+    """
+    stale = list(plan.stale(root))
+    for name in sorted({e for node in stale for e in node.key.get("environments", {})}):
+        interpreter(name, root)
+    check_installed({pair for node in stale for pair in node.key["versions"].items()}, root)
 
 
 def words_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -233,6 +242,7 @@ def open_plan(config: dict[str, Any]) -> Plan:
     root = Path.cwd()
     try:
         plan = make_plan(config, root)
+        check_environments(plan, root)
         for node in plan.forget_hollow(root):
             say(f"{node.folder} lost files since it was built: it is built again")
         sizes, origin = base_sizes(plan, root)

@@ -10,7 +10,7 @@ from drawplate.build.hardware import cores, require, usable_memory_bytes
 from drawplate.build.searching import plan_in_words
 from drawplate.build.shapes import Architecture
 from drawplate.build.work import FLOPS_PER_CORE
-from drawplate.build.workflow import base_sizes, make_plan
+from drawplate.build.workflow import base_sizes, check_environments, make_plan
 from drawplate.cli.experiment import add_experiment, chosen, root
 from drawplate.errors import DrawplateError
 
@@ -60,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         print("not counted: what the search builds, which it only chooses as it goes")
     here = gpus() if hardware == "gpu" else []
     problems = obstacles(rows, memory, free, here) if hardware != "slurm" else []
+    try:
+        check_environments(plan, place)
+    except DrawplateError as error:
+        print(f"first: {error}")
     for problem in problems:
         print(f"this machine cannot: {problem}")
     return 2 if problems else 0

@@ -11,7 +11,7 @@ from drawplate.build import code, lock
 from drawplate.build.environment import interpreter, lock_of
 from drawplate.build.plan import Node
 from drawplate.build.searching import search_node
-from drawplate.build.workflow import load_build, make_plan
+from drawplate.build.workflow import check_environments, load_build, make_plan
 from drawplate.errors import DrawplateError
 
 ROOT = Path(__file__).parents[3]
@@ -49,12 +49,13 @@ def changed(before: dict[str, Node], root: Path) -> set[str]:
     return {name for name, node in checkpoints(root).items() if node.digest != before[name].digest}
 
 
-def test_a_missing_environment_is_refused_when_the_plan_is_made(copy: Path) -> None:
+def test_a_missing_environment_is_refused_before_a_build_and_not_before_a_plan(copy: Path) -> None:
+    plan = make_plan(EXPERIMENT, copy)
     with pytest.raises(DrawplateError) as caught:
-        make_plan(EXPERIMENT, copy)
+        check_environments(plan, copy)
     said = "the environment .venv-llmcompressor is missing: run make llmcompressor"
     assert str(caught.value) == said
-    assert make_plan({"experiment": "smollm2"}, copy).of("quantize")
+    check_environments(make_plan({"experiment": "smollm2"}, copy), copy)
 
 
 def test_an_environment_of_another_lock_is_refused(copy: Path) -> None:
@@ -63,7 +64,7 @@ def test_an_environment_of_another_lock_is_refused(copy: Path) -> None:
     path = copy / lock_of("llmcompressor")
     path.write_text(path.read_text().replace("llmcompressor==", "llmcompressor==9."))
     with pytest.raises(DrawplateError, match=r"lock says: run make llmcompressor$"):
-        make_plan(EXPERIMENT, copy)
+        check_environments(make_plan(EXPERIMENT, copy), copy)
 
 
 def test_no_environment_is_needed_for_what_is_built_already(copy: Path) -> None:
@@ -73,7 +74,7 @@ def test_no_environment_is_needed_for_what_is_built_already(copy: Path) -> None:
         (folder / "manifest.json").write_text(json.dumps({"files": []}))
         (copy / node.stamp).touch()
     shutil.rmtree(copy / ".venv-llmcompressor")
-    assert make_plan(EXPERIMENT, copy).of("quantize_library")
+    check_environments(make_plan(EXPERIMENT, copy), copy)
 
 
 def test_the_key_holds_the_second_locks_versions(copy: Path) -> None:
