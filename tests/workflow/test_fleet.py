@@ -120,7 +120,7 @@ def test_a_graph_that_the_gate_stops_is_not_compiled(fleet: Checkout) -> None:
     [
         (
             "engines.tensorrt_rtx.targets=[sm90]",
-            "does not know target 'sm90': it knows portable, sm80, sm86, sm89, sm120, sm121; engine tensorrt knows that one",
+            "does not know target 'sm90': it knows portable, sm80, sm86, sm89, sm120, sm121; engine tensorrt or tensorrt_llm knows that one",
         ),
         ("variants=[int4/tensorrt_rtx/sm99]", "does not know target 'sm99'"),
         ("variants=[float/tensorrt_rtx,float/tensorrt_rtx/sm86]", "listed twice"),

@@ -32,6 +32,26 @@ def test_a_target_that_cannot_is_refused_with_those_that_can(line, said):
         load(CONF, "tensorrt", variants(line))
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("int4/tensorrt_llm", "int4 has zero points: write symmetric: true"),
+        ("w8a8/tensorrt_llm", "stores int-quantized/dynamic weights: choose an engine that can"),
+        ("int4-server/tensorrt_llm/sm120", "sm120 cannot compute with the pack-quantized weights"),
+        ("fp8/tensorrt_llm/sm80", "list fp8/tensorrt_llm/sm89, fp8/tensorrt_llm/sm90"),
+    ],
+)
+def test_what_a_server_cannot_read_is_refused(line, said):
+    with pytest.raises(DrawplateError, match=said):
+        load(CONF, "servers", [f"variants=[float/vllm,{line}]"])
+
+
+def test_a_head_that_a_server_reads_in_float_alone_is_refused():
+    overrides = ["recipes.int4-server.steps.int4-server.head_bits=4"]
+    with pytest.raises(DrawplateError, match="quantizes the head: write head_bits: 16"):
+        load(CONF, "servers", overrides)
+
+
 def test_targets_of_a_line_are_its_own_or_all_of_the_engine():
     lines = load(CONF, "tensorrt").asked()
     assert [str(line) for line in lines] == [

@@ -58,6 +58,15 @@ def test_holds_the_numbers_of_the_checkpoint(name, compiled, reference):
     np.testing.assert_array_equal(new, reference(name).generate(ids, 8))
 
 
+@pytest.mark.parametrize("name", ["tied-int4", "untied-mixed"])
+def test_integers_are_read_out_of_a_graph_that_is_run_in_a_wider_dtype(name, compiled, reference):
+    loaded = engines.load("onnx_graph", compiled("onnx_graph", name, dtype="bfloat16")[0], 2)
+    ids = prompts(2, 20)
+    difference = np.abs(loaded.logits(ids) - reference(name).logits(ids))
+    assert difference.max() < TOLERANCE["bfloat16"]
+    assert difference.mean() < TOLERANCE["bfloat16"] / 10
+
+
 def test_label_counts_what_is_stored(compiled):
     label = compiled("onnx_graph", "tied-int4")[1]
     linear = 2 * (64 * (64 + 64 + 64) + 64 * 3 * 128)

@@ -1,5 +1,6 @@
 """Weights of an ONNX graph: read from, and written to, one file beside the graph."""
 
+import math
 from pathlib import Path
 
 import ml_dtypes
@@ -16,7 +17,7 @@ ALIGNMENT_BYTES = 64
 
 
 def read_weights(model: onnx.ModelProto, folder: Path) -> dict[str, NDArray[np.generic]]:
-    """Every initializer stored outside the graph, memory-mapped.
+    """Every initializer stored outside the graph, memory-mapped but for 4-bit integers.
 
     Args:
         model: Graph loaded without its external data.
@@ -27,14 +28,26 @@ def read_weights(model: onnx.ModelProto, folder: Path) -> dict[str, NDArray[np.g
         if not tensor.external_data:
             continue
         place = {entry.key: entry.value for entry in tensor.external_data}
-        arrays[tensor.name] = np.memmap(
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        shape = tuple(tensor.dims)
+        narrow = dtype == ml_dtypes.int4
+        stored = np.memmap(
             folder / place["location"],
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            dtype=np.uint8 if narrow else dtype,
             mode="r",
             offset=int(place.get("offset", 0)),
-            shape=tuple(tensor.dims),
+            shape=((math.prod(shape) + 1) // 2,) if narrow else shape,
         )
+        arrays[tensor.name] = _unpacked(stored, shape) if narrow else stored
     return arrays
+
+
+def _unpacked(stored: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Signed 4-bit integers out of bytes that hold two each; the inverse of `_stored`."""
+    halves = np.stack([stored & 15, stored >> 4], axis=1).reshape(-1)[: math.prod(shape)]
+    signed = (halves ^ 8).astype(np.int8) - 8
+    whole: NDArray[np.generic] = signed.astype(ml_dtypes.int4).reshape(shape)
+    return whole
 
 
 def write_weights(

@@ -3,10 +3,9 @@
 For the test that holds folders for TensorRT-LLM against ModelOpt's own. By hand, in an environment
 that has nvidia-modelopt beside the locked packages (0.47.0 was used):
 
-    PYTHONPATH=. python scripts/modelopt_export.py tests/unit/engines/modelopt_int4_export.json
+    PYTHONPATH=. python tests/unit/engines/modelopt_int4_export.py
 """
 
-import argparse
 import copy
 import json
 import tempfile
@@ -23,9 +22,6 @@ GROUP_SIZE = 64
 
 def main() -> None:
     """Quantize, export, list."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path, help="JSON file to write")
-    arguments = parser.parse_args()
     import modelopt.torch.quantization as mtq
     from modelopt.torch.export import export_hf_checkpoint
 
@@ -48,7 +44,7 @@ def main() -> None:
         "quantization": quantization,
         "tensors": dict(sorted(tensors.items())),
     }
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _set_groups(value: object) -> None:
