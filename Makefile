@@ -76,9 +76,9 @@ lock: ## Resolve requirements.in anew into requirements.lock
 llmcompressor-lock: ## The same for the environment of llm-compressor
 	$(call lock_environment,llmcompressor,)
 
-# Builds of these for another PyTorch stop vLLM, and text needs none of them.
+# Builds of these for another PyTorch stop vLLM, and text needs none of them; Triton (1 GB) has no part for processors.
 vllm-lock: ## The same for the environment of vLLM
-	$(call lock_environment,vllm,torchvision torchaudio torchcodec)
+	$(call lock_environment,vllm,torchvision torchaudio torchcodec triton)
 
 # Of environment $(1), without packages $(2).
 define lock_environment

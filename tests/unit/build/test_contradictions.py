@@ -190,8 +190,6 @@ def test_a_config_that_nobody_can_read_is_refused_at_the_door(text, tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/experiment").glob("*.yaml")))
 def test_no_experiment_of_the_repository_is_refused(path, tmp_path):
-    if path.stem == "smollm2-methods":
-        pytest.skip("asks for a second environment")
     plan = make_plan({"experiment": path.stem}, ROOT)
     refuse_contradictions(plan, *known_sizes(plan, tmp_path), tmp_path)
 
