@@ -38,6 +38,10 @@ SMALL = (
     "evaluate.window_tokens=64",
     "evaluate.kl_windows=2",
     "evaluate.task_rows=12",
+    "benchmark.prompt_tokens=32",
+    "benchmark.decode_prompt_tokens=16",
+    "benchmark.new_tokens=8",
+    "benchmark.repeats=2",
     "engines.tensorrt_rtx.options.max_tokens=128",
     "engines.tensorrt_rtx.options.max_new_tokens_at_once=64",
     # Of four bits in a model of random numbers nothing much is left; the test is not of that.
