@@ -15,6 +15,7 @@ from drawplate import engines
 from drawplate.artifacts.files import read_json
 from drawplate.checkpoint.files import open_tensors
 from drawplate.checkpoint.quantized import read_quantized, write_quantized
+from drawplate.engines import vllm
 from drawplate.engines.vllm.served import write_served
 from drawplate.errors import DrawplateError
 
@@ -105,6 +106,8 @@ def test_a_float_checkpoint_is_served_as_it_is(checkpoint: Path, tmp_path: Path)
     ("kind", "dtype", "kl"), [("checkpoint", "float32", 1e-6), ("int4", "float16", 1e-3)]
 )
 def test_it_answers_as_its_checkpoint_does(kind, dtype, kl, request) -> None:
+    if kind == "int4" and not vllm.has_avx512():
+        pytest.skip("vLLM's INT4 wants AVX-512")
     checkpoint = request.getfixturevalue(kind)
     engine = engines.load("vllm", compiled(checkpoint, dtype=dtype), THREADS)
     reference = engines.load("transformers", checkpoint, THREADS)
@@ -140,6 +143,8 @@ def test_refusals_and_a_killed_process_are_one_line(checkpoint: Path) -> None:
 
 @needs_vllm
 def test_what_vllm_refuses_is_said_in_its_words(checkpoint: Path, tmp_path: Path) -> None:
+    if not vllm.has_avx512():
+        pytest.skip("refused before, on this processor")
     tensors = open_tensors(checkpoint)
     folder = tmp_path / "int8"
     folder.mkdir()
@@ -152,6 +157,14 @@ def test_what_vllm_refuses_is_said_in_its_words(checkpoint: Path, tmp_path: Path
     write_quantized(checkpoint, folder, entries)
     with pytest.raises(DrawplateError, match=r"vLLM refused: .*not supported by CPUWNA16"):
         engines.load("vllm", compiled(folder), THREADS)
+
+
+def test_integers_without_avx512_are_refused_before_vllm_is_started(
+    int4: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm, "has_avx512", lambda: False)
+    with pytest.raises(DrawplateError, match="pack-quantized weights for processors without AVX"):
+        engines.load("vllm", compiled(int4), THREADS)
 
 
 def test_a_missing_environment_names_the_command(

@@ -21,6 +21,8 @@ OPTIONS: dict[str, Any] = {
     "max_num_batched_tokens": 4096,
 }
 SETTINGS = "engine.json"
+WIDE_FORMS = ("pack-quantized", "int-quantized")
+"""Forms whose products the wheel has for processors with AVX-512 alone."""
 
 
 def compile(
@@ -47,12 +49,26 @@ def load(folder: Path, threads: int) -> Engine:
     """Start vLLM in its environment and wait until it holds the weights.
 
     Raises:
-        DrawplateError: If the environment is missing, or vLLM refuses the checkpoint.
+        DrawplateError: If the environment is missing, this processor has no product for the weights,
+            or vLLM refuses the checkpoint.
     """
     from drawplate.engines.vllm.engine import VllmEngine
 
-    settings = read_json(folder / SETTINGS)
-    longest = read_json(folder / "config.json").get("max_position_embeddings")
+    settings, config = read_json(folder / SETTINGS), read_json(folder / "config.json")
+    form = (config.get("quantization_config") or {}).get("format")
+    if form in WIDE_FORMS and not has_avx512():
+        raise DrawplateError(
+            f"vLLM has no product with {form} weights for processors without AVX-512",
+            "run it on one that has it, or choose another engine",
+        )
+    longest = config.get("max_position_embeddings")
     if longest is not None:
         settings["max_model_len"] = min(settings["max_model_len"], longest)
     return VllmEngine(folder, settings, threads)
+
+
+def has_avx512() -> bool:
+    """Whether this processor has AVX-512; other architectures than x86 have kernels of their own."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    return "avx512f" in text or " sse2" not in text
