@@ -1,0 +1,1 @@
+../../../src/drawplate/engines/llamacpp/library.py
