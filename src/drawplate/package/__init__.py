@@ -1,0 +1,1 @@
+"""From an engine that passed its gate to an image that serves it, and that image tried."""
