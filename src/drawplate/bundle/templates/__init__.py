@@ -1,0 +1,1 @@
+"""Templates of what stands in a bundle."""
