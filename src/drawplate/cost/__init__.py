@@ -1,0 +1,1 @@
+"""What running a model costs: pure functions of measured speeds and stated assumptions."""
