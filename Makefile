@@ -13,7 +13,7 @@ INSTALL := pip install --quiet --disable-pip-version-check
 # On all cores, where pip takes one. Some packages hold files of other Pythons: those stay as they are.
 COMPILE := $(PYTHON) -m compileall -q -q -j 0
 
-.PHONY: help artifacts $(ENVIRONMENTS) tensorrt test check unit lock llmcompressor-lock vllm-lock clean
+.PHONY: help artifacts image guidellm fastchat $(ENVIRONMENTS) tensorrt test check unit lock llmcompressor-lock vllm-lock guidellm-lock fastchat-lock serving-lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -22,9 +22,16 @@ help: ## Show this list
 artifacts: $(READY) ## Build the default experiment and name its report
 	@$(BIN)/snakemake --profile cpu && echo "report: $(CURDIR)/results/smollm2/report.html"
 
+image: $(READY) .venv-guidellm/.ready ## Build the default experiment's serving image and try it (podman, mmdebstrap, root)
+	@$(BIN)/snakemake --profile cpu --config 'overrides=["package.build=true"]' && echo "image: $(CURDIR)/artifacts/smollm2/image"
+
 llmcompressor: .venv-llmcompressor/.ready ## Make the environment that the methods of llm-compressor run in
 
+guidellm: .venv-guidellm/.ready ## Make the environment that serving images are put under load from
+
 vllm: .venv-vllm/.ready ## Make the environment that vLLM runs in, on processors
+
+fastchat: .venv-fastchat/.ready ## Make the environment that bundles for FastChat are tried in
 
 tensorrt: $(VENV)/.tensorrt ## Install TensorRT for RTX, under NVIDIA's licence
 
@@ -80,6 +87,12 @@ llmcompressor-lock: ## The same for the environment of llm-compressor
 vllm-lock: ## The same for the environment of vLLM
 	$(call lock_environment,vllm,torchvision torchaudio torchcodec triton)
 
+guidellm-lock: ## The same for the environment of the load generator
+	$(call lock_environment,guidellm,triton)
+
+fastchat-lock: ## The same for the environment of FastChat
+	$(call lock_environment,fastchat,triton)
+
 # Of environment $(1), without packages $(2).
 define lock_environment
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
@@ -91,6 +104,16 @@ define lock_environment
 	  .venv-lock/bin/pip freeze --all --exclude pip | sed 's/ @ .*//; s/+cpu$$//'; } > environments/$(1)/requirements.lock
 	rm -rf .venv-lock
 endef
+
+# With the hashes of every platform's wheels; what the tokenizer needs to reach a hub is left out.
+NOT_SERVED := huggingface-hub filelock fsspec hf-xet httpcore2 httpx2 pyyaml tqdm truststore
+serving-lock: $(READY) ## The same for each server of serving/
+	for server in serving/*/requirements.in; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-annotate --no-header --constraint requirements.lock \
+	    $(NOT_SERVED:%=--no-emit-package %) $$server -o $${server%.in}.lock && \
+	  { echo "# Made by make serving-lock from requirements.in; do not edit."; grep -v '^#' $${server%.in}.lock; } > .serving-lock && \
+	  mv .serving-lock $${server%.in}.lock || exit 1; \
+	done
 
 clean: ## Delete what a build made, environment and downloads excepted
 	rm -rf artifacts results logs benchmarks .drawplate .snakemake

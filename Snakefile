@@ -3,6 +3,8 @@
 A page of contents. What is built stands in conf/, how in rules/ and scripts/, with what in src/.
 """
 
+import sys
+
 from snakemake.utils import min_version
 
 from drawplate.build.workflow import open_plan
@@ -14,7 +16,7 @@ min_version("9.27")
 container: "docker://python:3.11-slim"
 
 
-plan = open_plan(config)
+plan = open_plan(config, goals=sys.argv[1:])
 
 
 include: "rules/common.smk"
@@ -26,12 +28,21 @@ wildcard_constraints:
     key=keys(),
 
 
+# Goals, and what takes a second or writes into one small database: no jobs of a cluster.
 localrules:
     all,
     checkpoints,
     engines,
     measurements,
     proxies,
+    assess,
+    poc,
+    pilot,
+    production,
+    gate,
+    track,
+    report,
+    harvest,
 
 
 if plan.search:
@@ -56,7 +67,7 @@ else:
 
     rule all:
         input:
-            stamps("report", "harvest"),
+            stamps("report", "harvest", "package", "deploy"),
 
 
 include: "rules/machine.smk"
@@ -76,10 +87,20 @@ include: "rules/verify.smk"
 include: "rules/evaluate.smk"
 include: "rules/benchmark.smk"
 include: "rules/gate.smk"
+include: "rules/sweep.smk"
+include: "rules/rootfs.smk"
+include: "rules/package.smk"
+include: "rules/serve.smk"
+include: "rules/deploy.smk"
+include: "rules/bundle.smk"
 include: "rules/track.smk"
 include: "rules/report.smk"
 include: "rules/harvest.smk"
 include: "rules/goals.smk"
+include: "rules/phases.smk"
+
+
+refuse_unknown_goals(sys.argv[1:])
 
 
 onerror:

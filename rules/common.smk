@@ -1,14 +1,18 @@
 """Functions that rules name: all of them look things up in the plan, none computes."""
 
+import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
+
 from drawplate.build.gpus import gpus
 from drawplate.build.searching import plan_in_words
 from drawplate.build.workflow import words_of
+from drawplate.config.failures import suggest
 from drawplate.search.nested import NO_REPORT, snakemake_words
 
 # The environment's own programs come first, whether or not it was activated.
@@ -82,7 +86,7 @@ def step_threads(wildcards):
 
     On a GPU they would be in each other's way.
     """
-    if workflow.cores is None:
+    if config.get("hardware") == "slurm":  # where Snakemake knows no number of cores
         return CORES_OF_A_STEP
     if config.get("hardware") == "gpu":
         return workflow.cores
@@ -92,7 +96,7 @@ def step_threads(wildcards):
 def gpus_wanted(wildcards):
     """One for a job that computes on a GPU; none where the profile has none."""
     wanted = plan.by_digest(wildcards.key).gpu
-    return 1 if wanted and config.get("hardware") == "gpu" else 0
+    return 1 if wanted and config.get("hardware") in ("gpu", "slurm") else 0
 
 
 def cores_of_search(wildcards, threads):
@@ -104,6 +108,30 @@ def build_of_survivors(wildcards, threads):
     """Command that builds this experiment once its search is done."""
     cores = None if config.get("hardware") == "slurm" else threads
     return shlex.join(snakemake_words(words_of(config), cores, []))
+
+
+def stamp_of_proof():
+    """Stamp of the gate of the variant that a proof of concept builds."""
+    found = [v for v in plan.variants if v["name"] == plan.proof]
+    return [str(v["nodes"]["gate"].stamp) for v in found]
+
+
+def phase_words(wildcards):
+    """What chooses this build, for the script of a phase."""
+    return shlex.quote(json.dumps(words_of(config)))
+
+
+def refuse_unknown_goals(words):
+    """End with one line if a goal is no rule's name; what has a / in it is a file, and Snakemake's."""
+    asked, _ = get_argument_parser().parse_known_args(words)
+    known = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    for goal in asked.targets:
+        if "/" not in goal and goal not in known:
+            print(
+                f"error: there is no goal {goal!r}: {suggest(goal, known)}",
+                file=sys.stderr,
+            )
+            raise SystemExit(1)
 
 
 def partial_report():

@@ -21,8 +21,8 @@ def refuse_stopped(source: Path, gate: dict[str, Any]) -> None:
     intact_manifest(source)
     if not gate["passed"]:
         raise DrawplateError(
-            f"{source} is stopped by the gate: {gate['reasons'][0]}",
-            "keep more of the quality, or raise the gate's limit",
+            f"{source} is stopped by the gate: {gate['reasons'][0].rstrip('.')}",
+            "change the recipe or the gate's limits",
         )
 
 

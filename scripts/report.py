@@ -6,6 +6,7 @@ from pathlib import Path
 from drawplate.artifacts.files import read_json, write_json
 from drawplate.build.job import Job, run, stamp
 from drawplate.progress import say
+from drawplate.report.costs import with_costs
 from drawplate.report.facts import collect
 from drawplate.report.write import FILES, write_report
 from drawplate.track.runs import attach_report
@@ -25,7 +26,7 @@ def main() -> None:
     job, output = Job.read(arguments.config), arguments.output
 
     def work() -> None:
-        facts = collect(job.config)
+        facts = with_costs(collect(job.config), job.config)
         write_report(facts, output)
         if facts["tracking"]:
             tracked = read_json(Path(job.config["track"]) / "track.json")["result"]

@@ -12,7 +12,7 @@ from drawplate.build.job import Job, finish_measurement, run
 from drawplate.build.keys import digest_of_key
 from drawplate.build.searching import study_key
 from drawplate.build.workflow import load_build
-from drawplate.config.schema import proposals
+from drawplate.config.checking import proposals
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.search.generation import build_generation, without_refuted

@@ -30,6 +30,7 @@ THREADS = 2
 EXACT = {
     "onnxruntime": {"accuracy_level": 0, "table_dtype": "float32"},
     "openvino": {"dynamic_quantization_group_size": 0, "table_dtype": "float32"},
+    "llamacpp": {"table_dtype": "float32", "kv_cache_dtype": "float32"},
 }
 _compiled: dict[tuple, tuple[Path, dict]] = {}
 _checkpoints: dict[str, Path] = {}

@@ -15,6 +15,7 @@ COPIED = (
     "Snakefile",
     "rules",
     "scripts",
+    "serving",
     "src",
     "conf",
     "profiles",
@@ -26,8 +27,8 @@ COPIED = (
 class Checkout:
     """A working copy in a folder of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, seconds: float = 600) -> None:
+        self.path, self.seconds = path, seconds
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment in the copy, with the copy's own library."""
@@ -44,7 +45,7 @@ class Checkout:
             env=env,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=self.seconds,
         )
 
     def snakemake(self, *words: str, overrides: tuple[str, ...] = (), **environment: str):

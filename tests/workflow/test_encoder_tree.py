@@ -36,11 +36,11 @@ benchmark:
 """
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def make_encoder(target: Path) -> Checkout:
+    """A checkout with an encoder, texts and the experiment `tiny`, nothing built."""
     from drawplate.artifacts.manifest import digest_of, list_files
 
-    checkout = make_tiny(tmp_path_factory.mktemp("encoder_tree") / "checkout")
+    checkout = make_tiny(target)
     model, conf = checkout.path / "model", checkout.path / "conf"
     shutil.rmtree(model)
     save_encoder(model, max_position_embeddings=512)  # the prompts of verify are long in bytes
@@ -49,6 +49,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     data = conf / "data/tiny.yaml"
     task = "embed: {passages: {make: inverse_cloze, text: prose, rows: 20}}"
     data.write_text(data.read_text().replace("embed: {}", task))
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = make_encoder(tmp_path_factory.mktemp("encoder_tree") / "checkout")
     result = checkout.snakemake()
     assert result.returncode == 0, result.stdout + result.stderr
     return checkout

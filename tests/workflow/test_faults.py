@@ -45,6 +45,15 @@ def test_a_failed_recipe_is_reported_and_stops_no_other(tiny: Checkout) -> None:
     ]
 
 
+def test_a_goal_that_there_is_none_of_is_told_in_one_line(tiny: Checkout) -> None:
+    result = tiny.snakemake("--dry-run", "asess")
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if "profile" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: there is no goal 'asess': did you mean 'assess'?")
+    assert tiny.snakemake("--dry-run", "checkpoints", "int4-onnxruntime-cpu").returncode == 0
+
+
 def test_a_wrong_digest_names_both(tiny: Checkout) -> None:
     result = tiny.snakemake(overrides=(f"base.source.sha256={'0' * 64}", ONLY_FLOAT))
     assert result.returncode != 0

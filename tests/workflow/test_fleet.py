@@ -97,6 +97,13 @@ def test_a_second_run_does_nothing(fleet: Checkout) -> None:
     assert "Nothing to be done" in result.stdout + result.stderr
 
 
+def test_another_limit_of_the_gate_compiles_nothing_anew(fleet: Checkout) -> None:
+    result = build(fleet, "gate.max_kl_nats=0.3", dry=True)
+    planned = result.stdout + result.stderr
+    assert "Judge int4-tensorrt_rtx-sm86" in planned
+    assert "for tensorrt_rtx" not in planned
+
+
 def test_a_further_target_compiles_and_exports_nothing_anew(fleet: Checkout) -> None:
     result = build(fleet, "engines.tensorrt_rtx.targets=[sm86,sm89,sm120]", dry=True)
     planned = result.stdout + result.stderr
@@ -108,10 +115,11 @@ def test_a_graph_that_the_gate_stops_is_not_compiled(fleet: Checkout) -> None:
     result = build(fleet, "gate.max_kl_nats=1e-9", "model=strict")
     assert result.returncode != 0
     report = read(fleet, "results/strict/report.json")
-    states = {v["name"]: (v["status"], v["reason"]) for v in report["variants"]}
-    state, reason = states["int4-tensorrt_rtx-sm86"]
-    assert state == "failed"
-    assert "is stopped by the gate: KL divergence to the base is beyond the limit" in reason
+    (stopped,) = (v for v in report["variants"] if v["name"] == "int4-tensorrt_rtx-sm86")
+    assert (stopped["status"], stopped["gate"]["passed"]) == ("not_run", False)
+    assert "not compiled, its onnx_graph did not pass the gate" in stopped["reason"]
+    assert "KL divergence to the base is beyond the limit" in stopped["gate"]["reasons"][0]
+    assert stopped["quality"]["perplexity"]["value"] > 1  # what the graph lost is told
     assert not (fleet.path / "artifacts/strict/base.int4/engines/tensorrt_rtx-sm86").exists()
 
 

@@ -1,5 +1,7 @@
 """Where an artifact came from: the chain of manifests back to the base."""
 
+import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,9 @@ def all_manifests(root: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
 
 
 def find(word: str, root: Path) -> Path:
-    """The folder of the artifact that a path, a file in it, or (the beginning of) a digest names.
+    """The folder of the artifact that a path, a file in it, an image or (the beginning of) a digest names.
+
+    An image is named `drawplate/<model>`, or by the digest of its own manifest.
 
     Digests of single files are found too, so that a stray weights file can be traced.
 
@@ -35,6 +39,8 @@ def find(word: str, root: Path) -> Path:
         DrawplateError: If nothing or more than one artifact answers to it.
     """
     path = Path(word)
+    if image := re.fullmatch(r"(?:localhost/)?drawplate/([\w.-]+)(?::\w+)?", word):
+        path = root / "artifacts" / image[1] / "image"
     if path.exists():
         for folder in (path.resolve(), *path.resolve().parents):
             if (folder / MANIFEST).exists():
@@ -78,9 +84,16 @@ def chain(folder: Path, root: Path) -> list[tuple[Path | None, dict[str, Any]]]:
     """
     current: tuple[Path | None, dict[str, Any]] = (folder, read_manifest(folder))
     manifests, _ = all_manifests(root)
-    by_digest = {m["digest"]: (f, m) for f, m in manifests.items()}
+    # Two experiments may hold the same bytes: the artifact's own tree is told of.
+    places = sorted(manifests.items(), key=lambda item: _common(item[0], folder))
+    by_digest = {m["digest"]: (f, m) for f, m in places}
     result = [current]
     while parent := current[1].get("parent"):
         current = by_digest.get(parent["digest"], (None, {**parent, "parent": None}))
         result.append(current)
     return result
+
+
+def _common(one: Path, other: Path) -> int:
+    """How many folders two places have in common."""
+    return len(Path(os.path.commonpath([one.resolve(), other.resolve()])).parts)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from drawplate.build.shapes import Architecture, Model
@@ -95,7 +96,18 @@ def _quantized(model: Model, config: dict[str, Any]) -> Model:
 def _quantized_by_library(model: Model, config: dict[str, Any]) -> Model:
     """Linear layers but the head, which stays in 16 bits, and tied if it was."""
     bits = METHOD_BITS[config["method"]] + _shared_bits(config)
+    share = _float_share(model.sizes, config.get("float_layers", ()))
+    bits += share * (8 * model.sizes.bytes_per_weight - bits)
     return dataclasses.replace(model, bits=bits, head_bits=0 if model.sizes.tied else 16)
+
+
+def _float_share(sizes: Architecture, names: Sequence[str]) -> float:
+    """Share of a layer's linear weights that keep the parent's dtype; names as Llama has them."""
+    queries, keys = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
+    outputs = {"q_proj": queries, "k_proj": keys, "v_proj": keys, "o_proj": queries}
+    outputs |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), sizes.mlp)
+    kept = sizes.hidden * sum(outputs.get(name, 0) for name in {*names})
+    return kept / (sizes.attention_parameters + sizes.mlp_parameters)
 
 
 def _shared_bits(config: dict[str, Any]) -> float:

@@ -29,6 +29,7 @@ from drawplate.limits import (
     kept_groups,
     kept_hidden,
 )
+from drawplate.package.context import check_tokens
 from drawplate.targets import has_target, least_removal
 
 LIBRARY_GROUPS = {"nvfp4": 16}  # columns that share a scale, where the format says so
@@ -49,6 +50,12 @@ def refuse_contradictions(plan: Plan, sizes: Architecture | None, origin: str, r
     Raises:
         DrawplateError: With the first thing that is refuted, naming the job.
     """
+    if sizes and origin != GUESS:
+        for node in plan.stale(root):
+            if node.stage == "package":
+                check_tokens(node.config["limits"], sizes.max_tokens, encoder=sizes.encoder)
+            elif node.stage == "sweep":
+                _check_sweep(node.config, sizes.max_tokens)
     known: dict[str, Known] = {}
     base = plan.of("base")[0]  # students come after it
     for node in plan.nodes:  # parents come before children
@@ -269,6 +276,17 @@ def _check_benchmark(config: dict[str, Any], sizes: Architecture) -> None:
         raise DrawplateError(
             f"benchmark.decode_prompt_tokens {config['decode_prompt_tokens']} and "
             f"benchmark.new_tokens {config['new_tokens']} make {needed}, the model takes {longest}",
+            "lower one of them",
+        )
+
+
+def _check_sweep(config: dict[str, Any], longest: int | None) -> None:
+    """Of whatever variant: a batch's sequences are all of one length."""
+    needed = config["prompt_tokens"] + config["new_tokens"]
+    if longest is not None and needed > longest:
+        raise DrawplateError(
+            f"sweep.prompt_tokens {config['prompt_tokens']} and sweep.new_tokens "
+            f"{config['new_tokens']} make {needed}, the model takes {longest}",
             "lower one of them",
         )
 

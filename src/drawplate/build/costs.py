@@ -32,6 +32,15 @@ COSTS: dict[str, Callable[[Work], Cost]] = {
     "search": lambda work: Cost(memory_bytes=0.3e9, result_bytes=5e6, seconds=10),
     "harvest": lambda work: Cost(memory_bytes=0.1e9, seconds=1),
     "gate": lambda work: Cost(memory_bytes=0.07e9, seconds=1),
+    "rootfs": lambda work: Cost(result_bytes=160e6, seconds=80),
+    "package": lambda work: Cost(
+        memory_bytes=0.3e9, result_bytes=500e6, scratch_bytes=1e9, seconds=60
+    ),
+    "serve": lambda work: Cost(memory_bytes=2e9, seconds=120),
+    "bundle": lambda work: Cost(memory_bytes=0.2e9, seconds=3),
+    "bundle_trial": lambda work: Cost(memory_bytes=3e9, seconds=90),
+    "sweep": lambda work: Cost(memory_bytes=1e9, seconds=20),
+    "deploy": lambda work: Cost(memory_bytes=0.05e9, seconds=1),
     "track": lambda work: Cost(memory_bytes=0.25e9, result_bytes=5e6, seconds=4),
     "report": lambda work: Cost(memory_bytes=0.2e9, result_bytes=5e6, seconds=4),
 }

@@ -102,7 +102,7 @@ def _places(node: Node, source: dict[str, Any], root: Path) -> list[tuple[Any, s
 
 def needs(plan: Plan, sizes: Architecture | None, root: Path) -> list[Need]:
     """Needs of every job that a build would run, in order."""
-    models = _models(plan, sizes, root)
+    models = models_of(plan, sizes, root)
     return [_need(node, plan, models, root) for node in plan.stale(root)]
 
 
@@ -174,7 +174,7 @@ def refuse_what_cannot_fit(
         )
 
 
-def _models(plan: Plan, sizes: Architecture | None, root: Path) -> dict[str, Model]:
+def models_of(plan: Plan, sizes: Architecture | None, root: Path) -> dict[str, Model]:
     """Every checkpoint of a plan by its node's digest, followed through the recipes' steps."""
     models: dict[str, Model] = {}
     base = plan.of("base")[0]  # students come after it

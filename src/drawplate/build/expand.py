@@ -7,11 +7,12 @@ from typing import Any
 from drawplate.build.chains import add_chain
 from drawplate.build.measuring import add_engine, add_gate, add_measurements
 from drawplate.build.plan import Node, Plan, Planner
+from drawplate.build.proof import proof_variant
 from drawplate.build.roots import add_base, add_data
 from drawplate.build.searching import add_harvest, add_proxies
 from drawplate.build.summary import add_summary
 from drawplate.build.variants import sources_first, variant_rows
-from drawplate.config.schema import Build
+from drawplate.config.build import Build
 
 
 def expand(
@@ -60,4 +61,12 @@ def expand(
     report = add_summary(planner, build, variants, base, data, machine, results, named, search)
     if search:
         add_harvest(planner, build, report, search.context["invocation"])
-    return Plan(build.experiment, build.model, build.base, invocation, planner.nodes, variants)
+    return Plan(
+        build.experiment,
+        build.model,
+        build.base,
+        invocation,
+        planner.nodes,
+        variants,
+        proof=proof_variant(variants, build.phase["poc"]["variant"]),
+    )

@@ -15,12 +15,21 @@ PROFILES = ("cpu", "gpu", "slurm")
 
 def cpu_model() -> str:
     """The processor's name as the kernel gives it, else its architecture."""
+    return _cpu_entry("model name") or platform.machine()
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the first processor can do, as the kernel names it; empty where no kernel says."""
+    return frozenset((_cpu_entry("flags") or _cpu_entry("Features") or "").split())
+
+
+def _cpu_entry(name: str) -> str | None:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.machine()
-    found = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(found, platform.machine())
+        return None
+    found = (line.split(":", 1)[1].strip() for line in lines if line.startswith(name))
+    return next(found, None)
 
 
 def memory_bytes() -> int:
@@ -71,12 +80,9 @@ def cores() -> int:
 
 def computes_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 matrices itself; elsewhere that is emulated."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
+    if not (flags := cpu_flags()):
         return platform.machine() == "arm64"
-    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
 def identity(profile: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.build.plan import Node, Planner
-from drawplate.config.schema import Build
+from drawplate.config.build import Build
 
 
 def add_engine(
@@ -32,7 +32,7 @@ def add_engine(
     if settings.draft is not None:
         parents["draft"] = checkpoints[".".join(["base", *build.recipes[settings.draft].steps])]
     if source is not None:
-        parents |= {"source": source["engine"], "source_gate": source["gate"]}
+        parents["source"] = source["engine"]
     return planner.add(
         "compile",
         f"{lineage}/{engine}-{target}",
@@ -50,6 +50,8 @@ def add_engine(
         engine=settings.runtime,
         packages=tuple(settings.packages),
         environment=settings.environment,
+        # A gate that opens or shuts changes what is compiled, not how.
+        waits_for={"source_gate": source["gate"]} if source is not None else {},
     )
 
 

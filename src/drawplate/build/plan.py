@@ -168,6 +168,7 @@ class Planner:
         packages: tuple[str, ...] = (),
         environment: str | None = None,
         context: dict[str, Any] | None = None,
+        waits_for: dict[str, Node] | None = None,
     ) -> Node:
         """Add a node and compute its key.
 
@@ -182,6 +183,8 @@ class Planner:
             packages: Further packages besides the stage's own.
             environment: The environment that those are locked for, None for the build's own.
             context: See `Node`.
+            waits_for: Parents that may stop the job and are in no byte of what it makes: they are
+                not in its key.
         """
         spec = STAGES[stage]
         modules = (f"drawplate.engines.{engine}",) if engine else ()
@@ -210,7 +213,7 @@ class Planner:
             folder=folder,
             model=self.model,
             config=config,
-            parents=parents or {},
+            parents={**(parents or {}), **(waits_for or {})},
             key=key,
             context=context or {},
         )
@@ -230,6 +233,7 @@ class Plan:
         nodes: Every node.
         variants: One entry a variant: names, and the nodes that belong to it.
         search: The search that is to be made first, before recipes are known; it is among the nodes.
+        proof: The variant of a proof of concept.
     """
 
     experiment: str
@@ -239,6 +243,7 @@ class Plan:
     nodes: list[Node]
     variants: list[dict[str, Any]]
     search: Node | None = None
+    proof: str | None = None
 
     def of(self, stage: str) -> list[Node]:
         """The nodes of one stage."""

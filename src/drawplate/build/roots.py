@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from drawplate.build.plan import Node, Planner
-from drawplate.config.schema import Build
+from drawplate.config.build import Build
 
-# Of the base, what a plan's estimates are made from and nothing else.
-PLANNING_ONLY = ("parameters", "architecture")
+# Of the base, what a plan's estimates are made from, and where an update looks; nothing else.
+PLANNING_ONLY = ("parameters", "architecture", "follow")
 
 
 def add_data(planner: Planner, build: Build) -> Node:

@@ -13,7 +13,8 @@ from drawplate.build.lock import LOCK, versions
 from drawplate.build.plan import Node, Planner, json_or_none
 from drawplate.build.roots import add_base, add_data
 from drawplate.build.stages import STAGES, stage_of
-from drawplate.config.schema import Build, proposals
+from drawplate.config.build import Build
+from drawplate.config.checking import proposals
 
 # What decides only how long a search goes on and who is kept: the study of trials outlives it.
 BUDGET = ("trials", "survivors", "recipes")

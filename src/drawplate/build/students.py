@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from drawplate.build.plan import Node, Planner
-from drawplate.config.schema import Build, source_packages
+from drawplate.config.build import Build, source_packages
 
 
 def add_distill_parents(

@@ -3,9 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from drawplate.build.bundling import add_bundles, bundle_places
 from drawplate.build.gpu_checks import digests
+from drawplate.build.packaging import add_package
 from drawplate.build.plan import Node, Planner
-from drawplate.config.schema import Build
+from drawplate.build.sweeping import add_sweep
+from drawplate.config.build import Build
+
+AFTERWARDS = ("package", "bundle", "deploy", "update", "sweep", "cost", "phase")
 
 
 def add_summary(
@@ -44,6 +49,7 @@ def add_summary(
         "track": str(results / "track"),
         "failures": str(results / "failures"),
         "search": str(search.folder) if search else None,
+        "package": None,
         **named,
     }
     further: dict[str, Any] = {"search": search.digest} if search else {}
@@ -57,19 +63,45 @@ def add_summary(
             "experiment": build.experiment,
             "model": build.model,
             **build.track,
-            "config": build.plain(),
+            # How a variant is served or replaced, and what it costs, changes nothing of what was measured of it.
+            "config": {k: v for k, v in build.plain().items() if k not in AFTERWARDS},
         },
         gates,
         context=context,
     )
+    sweep = add_sweep(planner, build, gates, machine, context)
+    deploy = add_package(planner, build, gates, data, context)
+    if deploy:
+        context = {**context, "package": _image_places(deploy)}
+    if sweep:
+        context = {**context, "sweep": {"path": str(sweep.folder), "stamp": str(sweep.stamp)}}
+    bundles = add_bundles(planner, build, gates, context)
+    if bundles:
+        context = {**context, "bundles": bundle_places(bundles)}
+    late = {"deploy": deploy, "sweep": sweep, **bundles}
     return planner.add(
         "report",
         "report",
         results,
-        {"experiment": build.experiment, "model": build.model, **further},
-        {**gates, "track": track},
+        {"experiment": build.experiment, "model": build.model, "cost": build.cost, **further},
+        {**gates, "track": track, "machine": machine, **{k: v for k, v in late.items() if v}},
         context=context,
     )
+
+
+def _image_places(deploy: Node) -> dict[str, str]:
+    """Where image, trial and deployment stand, and the stamps that say they are of this plan."""
+    image, serve = deploy.parents["image"], deploy.parents["serve"]
+    rootfs = image.parents.get("rootfs", image)
+    return {
+        "rootfs_stamp": str(rootfs.stamp),
+        "image": str(image.folder),
+        "image_stamp": str(image.stamp),
+        "serve": str(serve.folder),
+        "serve_stamp": str(serve.stamp),
+        "deploy": str(deploy.folder),
+        "deploy_stamp": str(deploy.stamp),
+    }
 
 
 def _places(variant: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +119,16 @@ def _places(variant: dict[str, Any]) -> dict[str, Any]:
         {"stage": n.stage, "name": n.name, "path": str(n.folder), "stamp": str(n.stamp)}
         for n in _chain(checkpoint)
     ]
-    row["ancestors"] = [str(n.stamp) for n in _ancestors(nodes["gate"])]
+    row["ancestors"] = [str(n.stamp) for n in ancestors(nodes["gate"])]
     if source := nodes["engine"].parents.get("source"):
         row["source_path"], row["stamps"]["source"] = str(source.folder), str(source.stamp)
+        gate = nodes["engine"].parents["source_gate"]
+        judged = {"gate": gate, "evaluate": gate.parents["evaluate"]}
+        row["source_engine"] = source.config["engine"]
+        row["source_judged"] = {
+            stage: {"path": str(node.folder), "stamp": str(node.stamp)}
+            for stage, node in judged.items()
+        }
     draft = nodes["engine"].parents.get("draft")
     row["draft"] = draft.name if draft else None
     return row
@@ -101,11 +140,11 @@ def _chain(checkpoint: Node) -> list[Node]:
     return [*(_chain(parent) if parent else []), checkpoint]
 
 
-def _ancestors(node: Node, found: dict[int, Node] | None = None) -> list[Node]:
+def ancestors(node: Node, found: dict[int, Node] | None = None) -> list[Node]:
     """All that a job depends on, by whatever role, parents before children."""
     found = {} if found is None else found
     for parent in node.parents.values():
         if id(parent) not in found:
-            _ancestors(parent, found)
+            ancestors(parent, found)
             found[id(parent)] = parent
     return list(found.values())

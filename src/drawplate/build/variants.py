@@ -7,8 +7,8 @@ is verified, evaluated and gated, and no row of the report.
 from collections.abc import Sequence
 from typing import Any
 
+from drawplate.config.build import Build
 from drawplate.config.pairs import targets_of
-from drawplate.config.schema import Build
 from drawplate.config.sections import EngineSettings
 
 CPU = "cpu"

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,12 +27,13 @@ from drawplate.build.estimate import (
 from drawplate.build.expand import expand
 from drawplate.build.extras import check_installed
 from drawplate.build.hardware import identity, require, usable_memory_bytes
+from drawplate.build.packaging import check_key, check_programs
 from drawplate.build.plan import Plan
 from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
 from drawplate.build.students import student_sources
+from drawplate.config.build import Build
 from drawplate.config.compose import load
-from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
 from drawplate.progress import say
 from drawplate.sources.base import check_given
@@ -42,6 +44,7 @@ DEFAULT_EXPERIMENT = "smollm2"
 _kept: list[IO[str]] = []  # as long as this process lives
 KNOWN = ("experiment", "overrides", "hardware", "check")
 CHECKS = ("on", "off")
+ASSESS, SERVED = "assess", ("pilot", "production")  # goals of rules/phases.smk
 
 
 def load_build(config: dict[str, Any], root: Path) -> Build:
@@ -127,7 +130,7 @@ def make_plan(config: dict[str, Any], root: Path) -> Plan:
 
 
 def check_environments(plan: Plan, root: Path) -> None:
-    """Refuse a build whose stale jobs want an environment or extra that is not as locked.
+    """Refuse a build whose stale jobs want an environment, extra or program that is not there.
 
     Raises:
         DrawplateError: With the command that makes the first of them.
@@ -136,6 +139,7 @@ def check_environments(plan: Plan, root: Path) -> None:
     for name in sorted({e for node in stale for e in node.key.get("environments", {})}):
         interpreter(name, root)
     check_installed({pair for node in stale for pair in node.key["versions"].items()}, root)
+    check_programs(plan, root)
 
 
 def words_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -234,24 +238,47 @@ def forget_dead_build(root: Path) -> tuple[IO[str], bool]:
     return stream, True
 
 
-def open_plan(config: dict[str, Any]) -> Plan:
+def _check_goals(plan: Plan, goals: Sequence[str]) -> None:
+    """Refuse a phase that reckons with an image where none is asked for.
+
+    Raises:
+        DrawplateError: With what asks for it.
+    """
+    asked = [goal for goal in SERVED if goal in goals]
+    if asked and not plan.of("serve"):
+        raise DrawplateError(
+            f"{asked[0]} reckons with the load that an image was tried under, and none is made",
+            "add package.build=true to the overrides",
+        )
+
+
+def open_plan(config: dict[str, Any], goals: Sequence[str] = ()) -> Plan:
     """For the Snakefile: the plan of the current folder, its job files written.
 
     An expected failure ends the program with one line, before any job.
+
+    Args:
+        config: See `load_build`.
+        goals: Words of the command line. What cannot be built here may still be assessed: then nothing is
+            refused for want of a program, memory or disk.
     """
-    root = Path.cwd()
+    root, looks = Path.cwd(), ASSESS in goals
     try:
         plan = make_plan(config, root)
-        check_environments(plan, root)
+        _check_goals(plan, goals)
+        if not looks:
+            check_key(plan, root)
         for node in plan.forget_hollow(root):
             say(f"{node.folder} lost files since it was built: it is built again")
         sizes, origin = base_sizes(plan, root)
         rows = needs(plan, sizes, root)
         lock, first = forget_dead_build(root)
         _kept.append(lock)
-        checked = first and _check(config) == "on"
+        checked = first and _check(config) == "on" and not looks
         if checked:
             refuse_contradictions(plan, sizes, origin, root)
+        if not looks:  # after all that is wrong in the settings, which no installation mends
+            check_environments(plan, root)
         # On a cluster, the node that a job runs on is not this machine.
         if checked and config.get("hardware") != "slurm":
             free = shutil.disk_usage(root).free

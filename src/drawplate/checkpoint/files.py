@@ -44,20 +44,21 @@ def open_tensors(folder: Path) -> Mapping[str, Tensor]:
 
 
 def write_shards(
-    folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int = SHARD_BYTES
+    folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int | None = None
 ) -> None:
     """Write a stream of tensors as one safetensors file, or as several with an index.
 
     Args:
         folder: Where `model.safetensors` or the shards go.
         tensors: Full names and contiguous tensors. At most one shard is held in memory.
-        shard_bytes: Largest size of one file's tensors in bytes.
+        shard_bytes: Largest size of one file's tensors in bytes; SHARD_BYTES unless given.
     """
+    most_bytes = shard_bytes or SHARD_BYTES
     shards: list[list[str]] = []
     held: dict[str, Tensor] = {}
     total_bytes = held_bytes = 0
     for name, tensor in tensors:
-        if held and held_bytes + tensor.nbytes > shard_bytes:
+        if held and held_bytes + tensor.nbytes > most_bytes:
             _save(folder / f"shard-{len(shards):05d}", held)
             shards.append(list(held))
             held, held_bytes = {}, 0

@@ -5,7 +5,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from drawplate.build.hardware import cores
 
@@ -28,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from drawplate.engines.open import check_intact, context_tokens, open_artifact
+    from drawplate.engines.tokenizer import prompt_ids, stop_ids
     from drawplate.errors import DrawplateError
 
     if arguments.max_new_tokens < 1:
@@ -59,38 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
     answer = new[: ends[0]] if len(ends) else new
     print(tokenizer.decode(answer.tolist(), skip_special_tokens=True))
     return 0
-
-
-def prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
-    """Token ids of a prompt, as it is or as the user's turn of a conversation.
-
-    Raises:
-        DrawplateError: If the prompt is empty, or a chat is asked of a model without template.
-    """
-    from drawplate.errors import DrawplateError
-
-    if chat:
-        if not tokenizer.chat_template:
-            raise DrawplateError("the model has no chat template", "leave --chat out")
-        messages = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    else:
-        ids = tokenizer(prompt)["input_ids"]
-    if not ids:
-        raise DrawplateError("the prompt is empty", "give --prompt TEXT")
-    return ids
-
-
-def stop_ids(folder: Path, tokenizer: Any) -> tuple[int, ...]:
-    """Tokens that end an answer: of `generation_config.json`, and the tokenizer's."""
-    from drawplate.artifacts.files import read_json
-    from drawplate.engines.transformers import checkpoint_of
-
-    path = checkpoint_of(folder) / "generation_config.json"
-    declared = read_json(path).get("eos_token_id") if path.exists() else None
-    listed = declared if isinstance(declared, list) else [declared]
-    return tuple(sorted({i for i in [*listed, tokenizer.eos_token_id] if i is not None}))
 
 
 @contextlib.contextmanager

@@ -5,13 +5,13 @@ Cheapest is what `--by` says: the smallest files (size), the fewest megabytes wh
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
 from drawplate.cli.experiment import root
 from drawplate.errors import DrawplateError
+from drawplate.report.rank import COSTS, decode_speed
 
 MEASURED = ("artifact", "quality", "performance")
 
@@ -103,7 +103,7 @@ def _is_variant(row: Any) -> bool:
 def meets(variant: dict[str, Any], limits: argparse.Namespace) -> bool:
     """Whether a variant is within every limit given; what was not measured meets none."""
     quality, performance = variant["quality"], variant["performance"]
-    speed, memory = _speed(variant), performance.get("peak_rss_bytes")
+    speed, memory = decode_speed(variant), performance.get("peak_rss_bytes")
     first = (performance.get("batch_1") or {}).get("time_to_first_token_ms")
     at_most = (
         (limits.max_ppl, quality["perplexity"] and quality["perplexity"]["value"]),
@@ -123,28 +123,9 @@ def line(variant: dict[str, Any]) -> str:
     words = [variant["name"], f"{variant['artifact']['bytes'] / 1e6:.1f} MB"]
     if perplexity := variant["quality"]["perplexity"]:
         words.append(f"perplexity {perplexity['value']:.2f}")
-    if speed := _speed(variant):
+    if speed := decode_speed(variant):
         words.append(f"{speed:.1f} tokens/s")
     words.append(variant["artifact"]["path"])
     if not variant["gate"]["passed"]:
         words.append("(stopped by the gate)")
     return "  ".join(words)
-
-
-def _speed(variant: dict[str, Any]) -> float | None:
-    """Median decode speed at batch 1, in tokens a second."""
-    batch_1 = variant["performance"].get("batch_1") or {}
-    decode = batch_1.get("decode_tokens_per_s")
-    return float(decode["median"]) if decode else None
-
-
-def _memory(variant: dict[str, Any]) -> float:
-    """Peak resident memory in bytes; what was not measured counts as the most."""
-    return variant["performance"].get("peak_rss_bytes") or float("inf")
-
-
-COSTS: dict[str, Callable[[dict[str, Any]], tuple[float, float]]] = {
-    "size": lambda variant: (variant["artifact"]["bytes"], -(_speed(variant) or 0.0)),
-    "memory": lambda variant: (_memory(variant), -(_speed(variant) or 0.0)),
-    "speed": lambda variant: (-(_speed(variant) or 0.0), variant["artifact"]["bytes"]),
-}

@@ -7,6 +7,7 @@ from drawplate.build.contradictions import refuse_contradictions
 from drawplate.build.estimate import GIB, Need, build_minutes, disk_bytes, needs, obstacles
 from drawplate.build.gpus import gpus
 from drawplate.build.hardware import cores, require, usable_memory_bytes
+from drawplate.build.packaging import check_key
 from drawplate.build.searching import plan_in_words
 from drawplate.build.shapes import Architecture
 from drawplate.build.work import FLOPS_PER_CORE
@@ -21,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Memory, disk and minutes are computed from the base's config.json (or base.architecture, "
         "where the base is not here yet) and the recipes' steps; where a job of the same config "
-        "ran here before, its memory and time are taken. Exit status 1: the base's sizes refute a "
-        "setting; 2: something cannot fit. A build refuses the same unless it is given --config "
-        "check=off."
+        "ran here before, its memory and time are taken. Exit status 1: a setting, or the key to "
+        "sign with, cannot be used; 2: something cannot fit. A build refuses the same; given "
+        "--config check=off it takes what the sizes speak against."
     )
 
 
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{plan_in_words(plan.search)}; before the search, only these are known:")
     sizes, origin = base_sizes(plan, place)
     refuse_contradictions(plan, sizes, origin, place)
+    check_key(plan, place)
     rows = needs(plan, sizes, place)
     fresh = len(plan.nodes) - len(rows)
     if not rows:

@@ -12,12 +12,21 @@ LABEL = ("weights_dtype", "bits_per_weight", "group_size", "tensors", "activatio
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("path", type=Path, help="the folder of a checkpoint or engine")
+    parser.add_argument("path", type=Path, help="the folder of a checkpoint, engine or image")
+    parser.add_argument(
+        "--public-key",
+        type=Path,
+        help="PEM file that an image's signature must fit (default: its own)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check digests, then the label of a checkpoint; 1 with a line for each difference."""
     folder: Path = arguments.path
+    if arguments.public_key is not None:
+        from drawplate.package.signature import check_public_key
+
+        check_public_key(arguments.public_key)
     manifest = read_manifest(folder)
     label = manifest["format"] or {}
     problems = check_files(folder)
@@ -34,12 +43,39 @@ def run(arguments: argparse.Namespace) -> int:
                 for name in LABEL
                 if label.get(name) != found.get(name)
             ]
+    is_image = "image" in manifest  # a deployment is a part of one, and has no layers
+    if not problems and is_image:
+        problems = _of_image(folder, manifest["image"], arguments.public_key)
     for problem in problems:
         print(f"{folder}: {problem}")
     if not problems:
         print(f"{folder}: intact, {len(manifest['files'])} files, sha256:{manifest['digest']}")
-        print(f"{folder}: {_holds(manifest['kind'], label)}")
+        if is_image:
+            image = manifest["image"]
+            signed = "signed" if image["signed"] else "not signed"
+            print(f"{folder}: image {image['digest']} of {image['variant']}, {signed}")
+        elif "deployment" in manifest:
+            print(f"{folder}: deployment of {manifest['deployment']['reference']}")
+        else:
+            print(f"{folder}: {_holds(manifest['kind'], label)}")
     return 1 if problems else 0
+
+
+def _of_image(folder: Path, image: dict[str, Any], public_key: Path | None) -> list[str]:
+    """What is wrong with an image whose files are those of its manifest."""
+    from drawplate.package.image import PUBLIC_KEY, SIGNATURE, described, unsigned
+    from drawplate.package.signature import verify
+
+    if (found := described(folder)["digest"]) != image["digest"]:
+        return [f"index.json: the image is {found}, the manifest says {image['digest']}"]
+    if not image["signed"]:
+        return [] if public_key is None else ["the image is not signed"]
+    key = public_key or folder / PUBLIC_KEY
+    try:
+        verify(folder, folder / SIGNATURE, key, unsigned(folder))
+    except DrawplateError as error:
+        return [str(error)]
+    return []
 
 
 def _holds(kind: str, label: dict[str, Any]) -> str:

@@ -9,10 +9,11 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from drawplate.config.build import Build
+from drawplate.config.checking import check
 from drawplate.config.composing import composed
 from drawplate.config.declared import check_options, supported_targets
 from drawplate.config.failures import explained_failure, options, suggest
-from drawplate.config.schema import Build, check
 from drawplate.errors import DrawplateError
 
 __all__ = ["load", "options"]

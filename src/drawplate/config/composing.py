@@ -24,3 +24,17 @@ def composed(conf: Path, overrides: list[str], complete: bool = True) -> dict[st
         plain = OmegaConf.to_container(config, resolve=complete, throw_on_missing=complete)
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
+
+
+def chosen_file(conf: Path, overrides: list[str], group: str) -> str:
+    """Which file of a group Hydra takes.
+
+    Args:
+        conf: The folder of Hydra groups.
+        overrides: Hydra overrides, the experiment among them.
+        group: For example `base`.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base=HYDRA_VERSION, config_dir=str(conf.resolve())):
+        config = compose("config", overrides=overrides, return_hydra_config=True)
+        return str(OmegaConf.select(config, f"hydra.runtime.choices.{group}"))

@@ -8,8 +8,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from drawplate.config.build import Build
 from drawplate.config.explain import shown
-from drawplate.config.schema import Build
 from drawplate.errors import DrawplateError
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

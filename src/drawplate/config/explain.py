@@ -26,7 +26,6 @@ WORDS = {
     "dict_type": "write settings, as {name: value}",
     "model_type": "write settings, as {name: value}",
     "model_attributes_type": "write settings, as {name: value}",
-    "too_short": "it is empty; write at least one",
 }
 
 
@@ -65,8 +64,19 @@ def explained(error: ValidationError, root: type[BaseModel]) -> DrawplateError:
 
 def in_words(error: Any) -> str:
     """What one of pydantic's findings says, in words of ours where it has some of its own."""
+    if error["type"] in ("too_short", "too_long"):
+        return _length_in_words(error["ctx"])
     message = WORDS.get(error["type"], error["msg"]).removeprefix("Value error, ")
     return message.replace("Input should be", "it must be")
+
+
+def _length_in_words(context: dict[str, Any]) -> str:
+    """What is wrong with a list's, map's or text's length."""
+    here, least = context["actual_length"], context.get("min_length")
+    told = f"it has {here} {'entry' if here == 1 else 'entries'}" if here else "it is empty"
+    if least is None:
+        return f"{told}; write at most {context['max_length']}"
+    return f"{told}; write at least {'one' if least == 1 else least}"
 
 
 def knows(name: str, root: type[BaseModel]) -> bool:

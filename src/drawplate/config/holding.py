@@ -39,6 +39,13 @@ def check_format(
             f"{'/'.join(f'int{b}' for b in sorted(widths))} weights",
             f"it holds {', '.join(f'int{b}' for b in holds.bit_widths) or 'float only'}",
         )
+    uneven = sorted(widths & set(holds.symmetric_bits))
+    if uneven and not step["symmetric"]:
+        raise DrawplateError(
+            f"engine {engine} cannot hold recipe {recipe}: step {label} makes int{uneven[0]} "
+            "weights with zero points",
+            "write symmetric: true",
+        )
     if holds.symmetric and not step["symmetric"]:
         raise DrawplateError(
             f"engine {engine} cannot hold recipe {recipe}: step {label} has zero points",

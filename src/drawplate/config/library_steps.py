@@ -4,9 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from drawplate.config.sections import Count, Section, Seed
+from drawplate.config.sections import Count, Section, Seed, matching
 
 GroupSize = Annotated[int, Field(ge=16, le=10**9, multiple_of=16)]
+LayerName = Annotated[
+    str,
+    matching(r"\w+", "write the last part of the names of linear layers, for example down_proj"),
+]
 
 
 class LibraryStep(Section):
@@ -45,6 +49,7 @@ class SmoothQuantStep(LibraryStep):
     method: Literal["smoothquant-w8a8", "smoothquant-w8a8-static"]
     smoothing_strength: Annotated[float, Field(ge=0, le=1)]
     rounding: Literal["nearest", "gptq"]
+    float_layers: list[LayerName] = Field([])
 
 
 class Fp8Step(Section):

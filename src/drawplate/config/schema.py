@@ -1,19 +1,16 @@
 """The configuration's shape: every section checked before any job starts.
 
 A wrong key, type or pair is told in one line that names the place and what to write instead.
-What comes out is plain data; no Hydra or pydantic type leaves this package but `Build`.
+`checking` holds composed data against it, `build` is what comes out.
 """
 
-import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from drawplate.config.drafts import check_draft
-from drawplate.config.explain import explained
-from drawplate.config.holding import check_format
-from drawplate.config.pairs import Asked, all_pairs, check_targets
+from drawplate.config.bundles import Bundle
+from drawplate.config.costs import Cost, Sweep
+from drawplate.config.phases import Phases
 from drawplate.config.search import Search
 from drawplate.config.sections import (
     BaseCheckpoint,
@@ -26,17 +23,10 @@ from drawplate.config.sections import (
     Name,
     Section,
     Track,
+    Update,
 )
-from drawplate.config.space import Candidate, candidates
-from drawplate.config.steps import (
-    KINDS,
-    Step,
-    check_chain,
-    check_shared,
-    check_task,
-    settings_of,
-)
-from drawplate.errors import DrawplateError
+from drawplate.config.serving import Deploy, Package
+from drawplate.config.steps import Step, check_chain, check_shared
 
 
 def _free(model: str) -> str:
@@ -71,7 +61,14 @@ class Configuration(Section):
     evaluate: Evaluate
     benchmark: Benchmark
     gate: Gate
+    package: Package
+    bundle: Bundle
+    sweep: Sweep
+    cost: Cost
+    phase: Phases
+    deploy: Deploy
     track: Track
+    update: Update
     search: Search | None = None
 
     @model_validator(mode="after")
@@ -81,12 +78,26 @@ class Configuration(Section):
                 raise ValueError(f"engines.{name}: its key must be its name, {engine.name}")
             if engine.compared_with == name:
                 raise ValueError(f"engines.{name}.compared_with names itself; name another engine")
-            source = engine.compiled_from
-            if source is not None and source not in self.engines:
+            if engine.compiled_from is not None:
+                self._check_source(name, engine.compiled_from)
+            elif engine.runtime == "tensorrt":
                 raise ValueError(
-                    f"engines.{name} is compiled from {source}, which the experiment lacks: add "
-                    f"/engine@engines.{source}: {source} to its defaults"
+                    f"engines.{name} is compiled from another engine; write compiled_from: onnx_graph"
                 )
+        able = [e for e in self.engines.values() if e.server and self.base.task in e.tasks]
+        if self.package.build and not able:
+            raise ValueError(
+                "package.build: no engine of this experiment has a server; add "
+                "/engine@engines.onnxruntime: onnxruntime to its defaults, or write false"
+            )
+        if self.package.load.trace is not None and self.base.task == "encoder":
+            raise ValueError("package.load.trace: a trace is of answers, an encoder gives none")
+        wait_s, timeout_s = self.deploy.max_wait_s, self.package.limits.timeout_s
+        if self.package.build and wait_s >= timeout_s:
+            raise ValueError(
+                f"deploy.max_wait_s is {wait_s:g}, but an answer has to be there after "
+                f"package.limits.timeout_s, {timeout_s:g}; write less"
+            )
         recipes = {
             name: {label: step.model_dump() for label, step in recipe.steps.items()}
             for name, recipe in self.recipes.items()
@@ -96,303 +107,20 @@ class Configuration(Section):
         check_shared(recipes)
         return self
 
-
-class Build:
-    """A checked configuration as plain data, with the pairs it asks for.
-
-    Attributes:
-        experiment: Name in `conf/experiment/`.
-        model: First folder under `artifacts/` and `results/`.
-        base, data, evaluate, benchmark, gate, track: The sections as plain dictionaries.
-        recipes: By name; `steps` is an ordered map from label to the step's plain dictionary.
-        engines: By name, see `sections.EngineSettings`.
-        search: The checked section, None if the experiment does not search.
-    """
-
-    def __init__(self, checked: Configuration) -> None:
-        dump = checked.model_dump(mode="json", by_alias=True)
-        self.experiment, self.model = checked.experiment, checked.model
-        self.base: dict[str, Any] = dump["base"]
-        self.data: dict[str, Any] = dump["data"]
-        self.evaluate: dict[str, Any] = dump["evaluate"]
-        self.benchmark: dict[str, Any] = dump["benchmark"]
-        self.gate: dict[str, Any] = dump["gate"]
-        self.track: dict[str, Any] = dump["track"]
-        self.recipes = {k: PlainRecipe(v["steps"]) for k, v in dump["recipes"].items()}
-        self.engines = checked.engines
-        self.search = checked.search
-        self._variants = checked.variants
-        self._dump = dump
-
-    @property
-    def source_packages(self) -> list[str]:
-        """Packages that the base's kind of source needs besides the stage's own."""
-        return source_packages(self.base["source"])
-
-    def asked(self) -> list[Asked]:
-        """Every variant as listed; else every recipe on every engine that is no other's source."""
-        if self._variants is not None:
-            return [Asked.read(line) for line in self._variants]
-        sources = {engine.compiled_from for engine in self.engines.values()}
-        wanted = {name: e for name, e in self.engines.items() if name not in sources}
-        return all_pairs(self.recipes, wanted)
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Recipe and engine of every variant."""
-        return list(dict.fromkeys((line.recipe, line.engine) for line in self.asked()))
-
-    def wanted_recipes(self) -> list[str]:
-        """Recipes that a variant is made of, as target or draft, in their order."""
-        pairs = self.pairs()
-        drafts = {self.engines[engine].draft for _, engine in pairs}
-        wanted = {recipe for recipe, _ in pairs} | drafts
-        return [name for name in self.recipes if name in wanted]
-
-    def plain(self) -> dict[str, Any]:
-        """Everything, for the record."""
-        return dict(self._dump)
-
-
-def source_packages(source: dict[str, Any]) -> list[str]:
-    """Packages that a kind of source needs besides the stage's own."""
-    return {"hub": ["huggingface-hub"], "dvc": ["dvc"], "mlflow": ["mlflow"]}.get(
-        source["kind"], []
-    )
-
-
-class PlainRecipe:
-    """A recipe's steps as plain data."""
-
-    def __init__(self, steps: dict[str, dict[str, Any]]) -> None:
-        self.steps = steps
-
-
-def check(plain: dict[str, Any], supported: Mapping[str, list[str]] | None = None) -> Build:
-    """Check composed data.
-
-    Args:
-        plain: The data; overrides are applied to it.
-        supported: Targets by engine, of engines that the experiment need not have: to name one
-            that could.
-
-    Raises:
-        DrawplateError: With the first thing that is wrong, in one line.
-    """
-    _apply_overrides(plain)
-    _check_reach(plain)
-    try:
-        checked = Configuration.model_validate(plain)
-    except ValidationError as error:
-        raise explained(error, Configuration) from None
-    build = Build(_with_proposed(checked))
-    _check_pairs(build, supported or {})
-    _check_parents(build)
-    return build
-
-
-def proposals(
-    search: Search, engines: dict[str, EngineSettings], task: str
-) -> dict[str, Candidate]:
-    """Every recipe that a search may propose for a base of a task, by name."""
-
-    def no_engine(steps: dict[str, dict[str, Any]]) -> str | None:
-        problems = [_engine_problem("proposed", engine, engines, task, steps) for engine in engines]
-        return None if None in problems or not problems else problems[0]
-
-    return candidates(search, no_engine)
-
-
-def _engine_problem(
-    recipe: str,
-    engine: str,
-    engines: dict[str, EngineSettings],
-    task: str,
-    steps: dict[str, dict[str, Any]],
-) -> str | None:
-    try:
-        for label, step in steps.items():
-            check_format(engines, task, recipe, engine, label, step)
-    except DrawplateError as error:
-        return str(error)
-    return None
-
-
-def _with_proposed(checked: Configuration) -> Configuration:
-    """The configuration with the recipes that `search.recipes` names, on every engine that can.
-
-    Raises:
-        DrawplateError: For a name that the space does not hold, or that means two things.
-    """
-    if checked.search is None:
-        return checked
-    known = proposals(checked.search, checked.engines, checked.base.task)
-    if all(candidate.problem for candidate in known.values()):
-        problem = next(iter(known.values())).problem
-        raise DrawplateError("search: no recipe of its space can be built", str(problem))
-    declared = {
-        name: {label: step.model_dump(mode="json") for label, step in recipe.steps.items()}
-        for name, recipe in checked.recipes.items()
-    }
-    for name in declared.keys() & known.keys():
-        if declared[name] != known[name].steps:
-            raise DrawplateError(
-                f"recipe {name} of the experiment is another than that of the search's space",
-                "rename the recipe, or the step in search.steps",
+    def _check_source(self, name: str, source: str) -> None:
+        """Refuse a source that is not there, is made from another itself, or for no target it knows."""
+        if source not in self.engines:
+            raise ValueError(
+                f"engines.{name} is compiled from {source}, which the experiment lacks: add "
+                f"/engine@engines.{source}: {source} to its defaults"
             )
-    named = [name for name in dict.fromkeys(checked.search.recipes or []) if name not in declared]
-    for name in named:
-        if name not in known:
-            close = difflib.get_close_matches(name, list(known), n=1)
-            raise DrawplateError(
-                f"search.recipes names {name!r}, which the space does not hold",
-                f"did you mean {close[0]!r}?" if close else "name recipes of the search's space",
+        if self.engines[source].compiled_from is not None:
+            raise ValueError(
+                f"engines.{name}.compiled_from names {source}, which is compiled from another "
+                "engine itself; name that one"
             )
-        if problem := known[name].problem:
-            raise DrawplateError(f"search.recipes: {name} cannot be built", problem)
-    recipes = {name: Recipe(steps=known[name].steps) for name in named}  # type: ignore[arg-type]
-    try:
-        check_shared({**declared, **{name: known[name].steps for name in named}})
-    except ValueError as error:
-        raise DrawplateError(str(error)) from None
-    pairs = checked.variants
-    if pairs is None:
-        pairs = [str(asked) for asked in all_pairs(checked.recipes, checked.engines)]
-    task = checked.base.task
-    held = [
-        str(asked)
-        for asked in all_pairs(named, checked.engines)
-        if _engine_problem(
-            asked.recipe, asked.engine, checked.engines, task, known[asked.recipe].steps
-        )
-        is None
-    ]
-    return checked.model_copy(
-        update={"recipes": {**checked.recipes, **recipes}, "variants": [*pairs, *held]}
-    )
-
-
-def _apply_overrides(plain: dict[str, Any]) -> None:
-    """`quantize.bits=4` on the command line goes into every quantize step of every recipe.
-
-    Methods differ in what they may be told: a step without such a setting is left alone. What is
-    of the wrong type stays as it is: validation comes next and names it.
-    """
-    chains = [*_settings(plain.get("recipes")).values(), plain.get("search")]
-    for chain in chains:
-        for step in _settings(_settings(chain).get("steps")).values():
-            kind = _settings(step).get("kind")
-            if isinstance(kind, str) and kind in KINDS:
-                values = {k: v for k, v in _settings(plain.get(kind)).items() if v is not None}
-                step.update({k: v for k, v in values.items() if k == "method"})
-                known = settings_of(step)
-                step.update({k: v for k, v in values.items() if known is None or k in known})
-
-
-def _check_reach(plain: dict[str, Any]) -> None:
-    """Refuse values for steps of a kind that there is none of: they would be lost without a word.
-
-    Raises:
-        DrawplateError: Naming the first of them.
-    """
-    sections = {name: _settings(plain.get(name)) for name in KINDS}
-    found = _step_kinds({name: v for name, v in plain.items() if name not in sections})
-    for kind, section in sections.items():
-        given = [name for name, value in section.items() if value is not None]
-        if given and kind not in found:
-            raise DrawplateError(
-                f"{kind}.{given[0]} is set, but no recipe of the experiment has a {kind} step",
-                f"leave it out, or add a recipe with a {kind} step",
-            )
-
-
-def _step_kinds(value: Any) -> set[str]:
-    """What is written as a `kind` anywhere inside a value."""
-    if isinstance(value, list):
-        return {kind for item in value for kind in _step_kinds(item)}
-    kinds = {kind for item in _settings(value).values() for kind in _step_kinds(item)}
-    own = _settings(value).get("kind")
-    return kinds | {own} if isinstance(own, str) else kinds
-
-
-def _settings(value: Any) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _check_pairs(build: Build, supported: Mapping[str, list[str]]) -> None:
-    """Refuse what cannot be built, naming what can.
-
-    Raises:
-        DrawplateError: For an unknown recipe or engine, or a pair that cannot work.
-    """
-    task: Literal["causal-lm", "encoder"] = build.base["task"]
-    if not build.pairs():
-        raise DrawplateError("the experiment has no variants", "name recipes and engines in it")
-    for name, chain in build.recipes.items():
-        for label, step in chain.steps.items():
-            check_task(name, label, step, task)
-    for asked in build.asked():
-        recipe, engine = asked.recipe, asked.engine
-        if not engine:
-            raise DrawplateError(
-                f"variant {asked} names no engine",
-                f"write recipe/engine, for example {asked}/{next(iter(build.engines), 'onnxruntime')}",
-            )
-        for kind, name, known in (
-            ("recipe", recipe, build.recipes),
-            ("engine", engine, build.engines),
-        ):
-            if name not in known:
-                close = difflib.get_close_matches(name, list(known), n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise DrawplateError(
-                    f"variant {asked}: the experiment has no {kind} {name!r}",
-                    f"{hint}it has {', '.join(known)}",
-                )
-        settings = build.engines[engine]
-        if task not in settings.tasks:
-            able = [n for n, s in build.engines.items() if task in s.tasks]
-            raise DrawplateError(
-                f"engine {engine} cannot run a base of task {task}",
-                f"choose one that can: {', '.join(able) or 'onnxruntime, transformers'}",
-            )
-        for label, step in build.recipes[recipe].steps.items():
-            check_format(build.engines, task, recipe, engine, label, step)
-        check_targets(asked, build.engines[engine], build.recipes[recipe].steps, supported)
-        if "draft" in settings.options:
-            chains = {name: list(known.steps) for name, known in build.recipes.items()}
-            drafting = check_draft(recipe, settings, chains)
-            for label, step in build.recipes[drafting].steps.items():
-                check_format(build.engines, task, drafting, engine, label, step)
-
-
-def _check_parents(build: Build) -> None:
-    """Refuse a variant that appears twice, or that the gate could compare with nothing.
-
-    Raises:
-        DrawplateError: Naming the variant and what to add.
-    """
-    asked, pairs = build.asked(), build.pairs()
-    chains = {name: list(recipe.steps) for name, recipe in build.recipes.items()}
-    for line in asked:
-        same = [a for a in asked if (a.recipe, a.engine) == (line.recipe, line.engine)]
-        if same.count(line) > 1 or (len(same) > 1 and None in {a.target for a in same}):
-            raise DrawplateError(f"variant {line} is listed twice", "list it once")
-    for recipe, engine in pairs:
-        other_engine = build.engines[engine].compared_with
-        if other_engine is not None:
-            if (recipe, other_engine) not in pairs:
-                raise DrawplateError(
-                    f"variant {recipe}/{engine} is compared with {recipe}/{other_engine}, "
-                    "which the experiment does not have",
-                    f"add {recipe}/{other_engine} to variants, and the engine to engines",
-                )
-            continue
-        # Of a model whose float weights do not fit a GPU, the graph is what the others have lost to.
-        able = (engine, build.engines[engine].compiled_from)
-        chain, others = chains[recipe], [chains[r] for r, e in pairs if e in able]
-        if chain and not any(len(o) < len(chain) and chain[: len(o)] == o for o in others):
-            whole = next((name for name, steps in chains.items() if not steps), None)
-            raise DrawplateError(
-                f"variant {recipe}/{engine} has nothing to be compared with on {engine}",
-                f"add {whole}/{engine} to variants" if whole else "add a recipe without steps",
+        targets, supported = self.engines[source].targets, self.engines[source].supports
+        if not targets or targets[0] not in supported:
+            raise ValueError(
+                f"engines.{source}.targets is {targets}; write [{supported[0]}], which it supports"
             )

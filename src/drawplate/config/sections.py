@@ -4,10 +4,19 @@ import math
 import re
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from drawplate.config.names import flatten
+from drawplate.config.options import Allowed, check_allows, check_options
 
 
 def matching(pattern: str, words: str) -> AfterValidator:
@@ -53,7 +62,8 @@ class Holds(Section):
 
     `formats` are those of `artifacts.formats.STORED_BY`, with what distinguishes them behind a
     slash, `encoder_formats` further ones that it holds for encoders alone; `int` and `group_sizes`
-    are of `pack-quantized`, as are `symmetric` (no zero points) and `float_head`. `not_on` names formats, by target, that this hardware has no units for.
+    are of `pack-quantized`, as are `symmetric` (no zero points), `symmetric_bits` (none at these
+    widths) and `float_head`. `not_on` names formats, by target, that this hardware has no units for.
     """
 
     floats: list[str] = Field(["float32"], alias="float")
@@ -62,6 +72,7 @@ class Holds(Section):
     formats: list[Filled] = ["pack-quantized"]
     encoder_formats: list[Filled] = []
     symmetric: bool = False
+    symmetric_bits: list[int] = []
     float_head: bool = False
     not_on: dict[Name, list[Filled]] = {}
 
@@ -91,7 +102,8 @@ class EngineSettings(Section):
     `head_dims` the sizes of heads that its attention has, none named if it has any.
     Several engines may run on one package of `drawplate.engines`, `runtime`, with other options.
     One that is `compiled_from` another engine of the experiment reads that engine's folder. One that
-    does not run, `runs: false`, is for a server that is elsewhere. One that
+    does not run, `runs: false`, is for a server that is elsewhere. `server` names what serves it in
+    an image, a folder of `serving/`. `allows` says of each option which values it takes, see `options`. One that
     lives in an `environment` of its own (see `build.environment`) has its packages from there.
     """
 
@@ -102,6 +114,7 @@ class EngineSettings(Section):
     compiled_from: Name | None = None
     description: str = ""
     runs: bool = True
+    server: Name | None = None
     tasks: list[Literal["causal-lm", "encoder"]]
     architectures: list[Filled] = []
     head_dims: list[Count] = []
@@ -110,6 +123,7 @@ class EngineSettings(Section):
     holds: Holds
     packages: list[Filled]
     options: dict[str, Any] = {}
+    allows: dict[Name, Allowed] = {}
     verify: Verify
 
     @model_validator(mode="before")
@@ -127,6 +141,18 @@ class EngineSettings(Section):
         for name, value in flatten(self.options, "options").items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} is {value}; write a finite number")
+        return self
+
+    @model_validator(mode="after")
+    def _within(self) -> "EngineSettings":
+        check_allows(self.allows)
+        check_options(self.options, self.allows)
+        most, at_once = (self.options.get(n) for n in ("max_tokens", "max_new_tokens_at_once"))
+        if most is not None and at_once is not None and at_once > most:
+            raise ValueError(
+                f"options.max_new_tokens_at_once is {at_once}, more than max_tokens; "
+                f"write {most} or less"
+            )
         return self
 
 
@@ -156,12 +182,28 @@ class FolderSource(PinnedSource):
     path: Filled
 
 
+# A package index takes any digits and dots for one version, npm fewer than three for a range.
+EXACT_VERSIONS = {
+    "pypi": (r"v?\d[\w.!+-]*", "1.2"),
+    "npm": (r"\d+\.\d+\.\d+([-+][\w.+-]+)?", "1.2.3"),
+}
+
+
 class PackageSource(PinnedSource):
     """A published package that carries files."""
 
     kind: Literal["pypi", "npm"]
     package: Filled
     version: Filled
+
+    @field_validator("version")
+    @classmethod
+    def _one_version(cls, value: str, info: ValidationInfo) -> str:
+        """A word or a range is no pin: it names another version tomorrow."""
+        form, example = EXACT_VERSIONS[info.data["kind"]]
+        if not re.fullmatch(form, value):
+            raise ValueError(f"write one version, as {example}")
+        return value
 
 
 class DvcSource(PinnedSource):
@@ -206,7 +248,8 @@ class DeclaredArchitecture(Section):
 class BaseCheckpoint(Section):
     """The base checkpoint: a pinned source and what is known of it.
 
-    `parameters` and `architecture` serve `drawplate plan` alone and are no part of any key.
+    `parameters` and `architecture` serve `drawplate plan` alone, `follow` (a branch, tag or alias)
+    `drawplate update`; they are no part of any key.
     """
 
     name: Filled
@@ -214,7 +257,16 @@ class BaseCheckpoint(Section):
     notes: str = ""
     parameters: Size | None = None
     architecture: DeclaredArchitecture | None = None
+    follow: Filled | None = None
     source: Source
+
+    @model_validator(mode="after")
+    def _followed(self) -> "BaseCheckpoint":
+        if self.follow is not None and self.source.kind not in ("hub", "dvc", "mlflow"):
+            raise ValueError(
+                f"follow: a {self.source.kind} source has no branches or aliases; write null"
+            )
+        return self
 
 
 class Text(Section):
@@ -313,6 +365,16 @@ class Gate(Section):
     min_speedup: Share
     min_size_reduction: Share
     min_memory_reduction: Share
+
+
+class Update(Section):
+    """What a new champion may lose against the present one; see `conf/update/default.yaml`."""
+
+    max_perplexity_increase: Share
+    max_accuracy_drop: Share
+    max_slowdown: Share
+    max_size_increase: Share
+    max_memory_increase: Share
 
 
 class Track(Section):

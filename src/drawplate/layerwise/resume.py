@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from drawplate.progress import say
@@ -27,14 +27,15 @@ def load_part(folder: Path, part: str) -> dict[str, Tensor] | None:
     if not path.exists():
         return None
     try:
-        tensors = load(path.read_bytes())
+        with safe_open(path, framework="pt") as stored:
+            # Cloned out of the mapped file, for a place in memory that is aligned like that of any
+            # other tensor: the results of some kernels depend on it in their last bits.
+            names = sorted(stored.keys())
+            return {name: stored.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         say(f"warning: {path} is damaged ({error}) and is made again")
         path.unlink()
         return None
-    # Cloned, for a place in memory that is aligned like that of any other tensor: the results of
-    # some kernels depend on it in their last bits.
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def part_file(folder: Path, part: str) -> Path:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def quantize_checkpoint(step: StepInputs) -> dict[str, Any]:
     """
     method = step.config["method"]
     group_size = step.config.get("group_size", GROUPS.get(method, 1))
-    tables = _checked(step.parent, group_size)
+    tables = _checked(step.parent, group_size, step.config.get("float_layers", []))
     dtype = "bfloat16" if method == "nvfp4" else _dtype(step.parent)
     halved = tables if dtype == "float32" else set()
     held_out, answer = _work(step, dtype, half_tables=bool(halved))
@@ -78,11 +79,12 @@ def sparsify_checkpoint(step: StepInputs) -> dict[str, Any]:
     return {**_compared(step, held_out, answer, dtype), "sparsity": counted}
 
 
-def _checked(parent: Path, group_size: int = 1) -> set[str]:
+def _checked(parent: Path, group_size: int = 1, float_layers: Sequence[str] = ()) -> set[str]:
     """Refuse a parent that the library could not work on; names of its embedding and head tensors.
 
     Raises:
-        DrawplateError: If it is quantized, no language model, or its widths do not fit.
+        DrawplateError: If it is quantized, no language model, its widths do not fit, or `float_layers`
+            names a layer that is not there, or all that are.
     """
     if is_quantized(parent):
         raise DrawplateError(f"{parent} is quantized already", "put the quantize step last")
@@ -93,9 +95,21 @@ def _checked(parent: Path, group_size: int = 1) -> set[str]:
             f"{parent} is a {type(skeleton).__name__}, no language model", "use method: rtn"
         )
     tables = (skeleton.get_input_embeddings(), head)
+    names = set()
     for name, module in skeleton.named_modules():
         if isinstance(module, nn.Linear) and module is not head:
             check_group_size(module.in_features, group_size, name)
+            names.add(name.rpartition(".")[2])
+    if unknown := sorted({*float_layers} - names):
+        raise DrawplateError(
+            f"float_layers names {unknown[0]}, which is no linear layer of {parent}",
+            f"choose some of {', '.join(sorted(names))}",
+        )
+    if names <= {*float_layers}:
+        raise DrawplateError(
+            "float_layers names every linear layer, so that nothing is left to quantize",
+            "leave some of them out",
+        )
     return {f"{name}.weight" for name, module in skeleton.named_modules() if module in tables}
 
 

@@ -156,9 +156,10 @@ def _smoothquant(options: dict[str, Any]) -> list[Any]:
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     rounding = {"gptq": GPTQModifier, "nearest": QuantizationModifier}[options["rounding"]]
-    how: dict[str, Any] = {"targets": "Linear", "scheme": "W8A8", "ignore": [HEAD]}
+    how: dict[str, Any] = {"targets": "Linear", "scheme": "W8A8"}
     if options["method"].endswith("-static"):
         how = _static("int")
+    how["ignore"] = [HEAD, *(rf"re:.*\.{name}$" for name in options["float_layers"])]
     return [
         SmoothQuantModifier(smoothing_strength=options["smoothing_strength"]),
         rounding(**how),

@@ -1,9 +1,8 @@
 """The curve of a training: loss on held-out and on learned text, step by step."""
 
 import hashlib
-import io
 
-from drawplate.report.picture import COLOURS, GRID, STYLE, SVG_DPI, inline
+from drawplate.report.svg import COLOURS, STYLE, SVG_DPI, as_svg, quiet
 
 SIZE_INCHES = (6.4, 2.2)
 Curve = list[list[float | None]]
@@ -34,12 +33,7 @@ def draw_curve(curve: Curve, unit: str = "nats") -> str:
             )
         axes.set_xlabel("step")
         axes.set_ylabel(f"loss ({unit.replace('_', ' ')})")
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.tick_params(length=0)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        quiet(axes)
         axes.legend(frameon=False, fontsize=8.5)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "drawplate"})
-    # Several curves stand on one page, and identifiers must not meet.
-    return inline(out.getvalue(), f"c{hashlib.sha256(repr(curve).encode()).hexdigest()[:8]}-")
+        # Several curves stand on one page, and identifiers must not meet.
+        return as_svg(figure, f"c{hashlib.sha256(repr(curve).encode()).hexdigest()[:8]}-")

@@ -11,8 +11,10 @@ from typing import Any
 from drawplate.artifacts.files import read_json
 from drawplate.artifacts.manifest import MANIFEST, read_manifest, stored_bytes
 from drawplate.build.job import read_measurement
+from drawplate.report.bundled import bundled
 from drawplate.report.gpu_checks import read_checks
 from drawplate.report.losses import losses
+from drawplate.report.packaged import failure_of_image, packaged
 from drawplate.report.pareto import front
 from drawplate.report.predicted import compare, summary
 from drawplate.report.servers import matrix
@@ -37,7 +39,7 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         `report.json` as the contract has it, and beside the contract's entries `model`,
         `tracking`, `predictions` (see `predicted.summary`), `search` (every trial of the search
-        that found the recipes, or None), `gpu_checks` (see `gpu_checks.read_checks`), and in each variant `parent`, `draft`,
+        that found the recipes, or None), `gpu_checks` (see `gpu_checks.read_checks`), `bundles` (see `bundled.bundled`), and in each variant `parent`, `draft`,
         `format`, `verify`, `trainings`, `losses` (by layer, see `losses.losses`), `jobs` and
         `command`.
     """
@@ -61,9 +63,11 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
         "base": _base(config["base"]),
         "variants": variants,
         "pareto": front(variants),
-        "package": None,
+        "package": packaged(config.get("package")),
+        "package_failure": failure_of_image(config.get("package"), failures),
         "predictions": summary(variants),
         "servers": matrix(variants),
+        "bundles": bundled(config.get("bundles") or [], failures),
         "tracking": {k: v for k, v in tracking.items() if k != "runs"} or None,
         "search": read_measurement(Path(search), "search") if search else None,
         "gpu_checks": read_checks(sorted(config.get("gpu_checks") or {})),
@@ -79,6 +83,11 @@ def _variant(
 ) -> dict[str, Any]:
     state, reason = status(row, rows, failures)
     gate, benchmark = _result(row, "gate"), _result(row, "benchmark")
+    evaluation = _result(row, "evaluate")
+    if stopped := _stopped_source(row):
+        # Nothing failed: what it would have been compiled from was judged, and is not good enough.
+        gate, evaluation = stopped
+        state, reason = "not_run", f"not compiled, its {row['source_engine']} did not pass the gate"
     manifest = _manifest(row)
     run = tracking.get("runs", {}).get(row["name"])
     return {
@@ -88,7 +97,7 @@ def _variant(
         "reason": reason,
         "artifact": _artifact(row, manifest),
         "format": manifest["format"] if manifest else None,
-        "quality": _quality(row, gate),
+        "quality": _quality(row, gate, evaluation),
         "performance": _performance(benchmark),
         "cost": None,
         "gate": {
@@ -131,8 +140,21 @@ def _artifact(row: Row, manifest: dict[str, Any] | None) -> dict[str, Any] | Non
     }
 
 
-def _quality(row: Row, gate: dict[str, Any] | None) -> dict[str, Any] | None:
-    own = _result(row, "evaluate")
+def _stopped_source(row: Row) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Verdict and scores of what a variant is compiled from, if that was stopped by its gate."""
+    judged = row.get("source_judged")
+    if judged is None or not all(Path(entry["stamp"]).exists() for entry in judged.values()):
+        return None
+    gate = read_measurement(Path(judged["gate"]["path"]), "gate")
+    if gate["passed"]:
+        return None
+    evaluation = read_measurement(Path(judged["evaluate"]["path"]), "evaluate")
+    return gate, {**evaluation, "source": "checkpoint"}
+
+
+def _quality(
+    row: Row, gate: dict[str, Any] | None, own: dict[str, Any] | None
+) -> dict[str, Any] | None:
     if own is None:
         return None
     paired = gate["paired"] if gate else None

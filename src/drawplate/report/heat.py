@@ -1,11 +1,10 @@
 """The picture of losses by layer: one cell a unit, darker where more was lost."""
 
 import hashlib
-import io
 import math
 from typing import Any
 
-from drawplate.report.picture import FAINT, INK, STYLE, SVG_DPI, inline
+from drawplate.report.svg import FAINT, INK, STYLE, SVG_DPI, as_svg
 
 CELL_INCHES = 0.24
 LEAST_WIDTH_INCHES, MOST_WIDTH_INCHES = 5.0, 10.4
@@ -61,9 +60,7 @@ def draw_losses(losses: dict[str, Any]) -> str:
         bar = figure.colorbar(mesh, ax=axes, pad=0.015, fraction=0.04)
         bar.ax.tick_params(length=0, labelsize=7.5, which="both", labelcolor=FAINT)
         bar.outline.set_visible(False)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "drawplate"})
-    svg = inline(out.getvalue(), f"h{hashlib.sha256(repr(losses).encode()).hexdigest()[:8]}-")
+        svg = as_svg(figure, f"h{hashlib.sha256(repr(losses).encode()).hexdigest()[:8]}-")
     # A model of few layers has a small picture, not large cells.
     return svg.replace("<svg ", f'<svg style="max-width: {width * PIXELS_PER_INCH:.0f}px" ', 1)
 

@@ -6,38 +6,22 @@ scripts, prints, and is the same picture in HTML, Markdown and README; names of 
 it are text and links to their sections.
 """
 
-import io
-import re
 from typing import TYPE_CHECKING
 
 from drawplate.report.labels import Box, Label, place
 from drawplate.report.pareto import Point
+from drawplate.report.svg import COLOURS, FAINT, FRONT, INK, STYLE, SVG_DPI, as_svg, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-# Okabe and Ito's palette (2008), told apart with any colour vision; black and yellow left out.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 MARKERS = ("o", "s", "D", "^", "v", "P")
-SVG_DPI = 72.0  # of matplotlib's SVG, so that places computed before saving hold
 LARGEST_AREA = 900.0  # square points of the largest engine's marker
-INK, FAINT, GRID, FRONT, LEADER = "#1f2933", "#616e7c", "#e4e7eb", "#9fb3c8", "#9aa5b1"
+LEADER = "#9aa5b1"
 NARROW_BELOW = 7.0  # inches
 LOG_RATIO = 4.0  # quality that spans more than this factor is drawn on a logarithmic axis
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "drawplate",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GRID,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-}
 
 
 def draw(points: list[Point], front: list[str], size_inches: tuple[float, float]) -> str:
@@ -63,9 +47,7 @@ def draw(points: list[Point], front: list[str], size_inches: tuple[float, float]
         _draw_points(axes, points, front)
         _explain(figure, points)
         _name(figure, axes, points, front)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "drawplate"})
-    return inline(out.getvalue())
+        return as_svg(figure)
 
 
 def _dress(axes: "Axes", points: list[Point]) -> None:
@@ -89,11 +71,7 @@ def _dress(axes: "Axes", points: list[Point]) -> None:
     direction = "higher" if first.higher_is_better else "lower"
     axes.set_ylabel(f"{first.quality_name.replace('_', ' ')} ({direction} is better)")
     axes.set_xlabel(f"{first.speed_name} at batch 1 (higher is better)")
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    quiet(axes)
     axes.annotate(
         "better ↗",
         (1, 1),
@@ -243,16 +221,3 @@ def _bars(axes: "Axes", point: Point) -> list[Box]:
 def _extent(text: "Text") -> Box:
     x0, y0, x1, y1 = text.get_window_extent().extents
     return x0, y0, x1, y1
-
-
-def inline(svg: str, prefix: str | None = None) -> str:
-    """The bare element, scaling with the page, its identifiers unlike another picture's."""
-    svg = svg[svg.index("<svg") :]
-    if prefix is None:
-        width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
-        prefix = f"w{round(float(width[1]))}-" if width else ""
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'(href="#|url\(#)(?!variant-)', rf"\g<1>{prefix}", svg)
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
-    return svg.replace("'DejaVu Sans', sans-serif", "system-ui, sans-serif")

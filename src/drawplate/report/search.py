@@ -1,9 +1,8 @@
 """The picture of a search: every measured trial by size and loss, who went on and who was stopped."""
 
-import io
 from typing import Any
 
-from drawplate.report.picture import COLOURS, FAINT, FRONT, GRID, INK, STYLE, SVG_DPI, inline
+from drawplate.report.svg import COLOURS, FAINT, FRONT, INK, STYLE, SVG_DPI, as_svg, quiet
 
 SIZE_INCHES = (8.2, 3.6)
 PREFIX = "search-"
@@ -67,12 +66,6 @@ def draw_search(search: dict[str, Any]) -> str | None:
         axes.set_xlim(left=0)
         axes.set_xlabel("stored (MB)")
         axes.set_ylabel(MEASURES[search["measure"]])
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        quiet(axes)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "drawplate"})
-    return inline(out.getvalue(), PREFIX)
+        return as_svg(figure, PREFIX)

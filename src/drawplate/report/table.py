@@ -66,6 +66,7 @@ def _columns(variants: list[Variant]) -> list[Column]:
         Column("First token", "ms", _batch("time_to_first_token_ms"), _tenths),
         Column("Peak memory", "", _peak_rss, numbers.megabytes),
         Column("Energy", "J a token", _energy, numbers.significant),
+        Column("Cost", _cost_unit(variants), _cost, numbers.significant),
     ]
 
 
@@ -152,6 +153,15 @@ def _peak_rss(variant: Variant) -> float | None:
 
 def _energy(variant: Variant) -> float | None:
     return ((variant["performance"] or {}).get("energy_j_per_token") or {}).get("value")
+
+
+def _cost_unit(variants: list[Variant]) -> str:
+    currencies = (v["cost"]["currency"] for v in variants if v["cost"])
+    return f"{next(currencies, '')} a million tokens"
+
+
+def _cost(variant: Variant) -> float | None:
+    return (variant["cost"] or {}).get("per_million_tokens")
 
 
 def _of(section: str, entry: str) -> Callable[[Variant], float | None]:

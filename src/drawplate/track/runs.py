@@ -50,7 +50,7 @@ def log_build(
     Raises:
         DrawplateError: If the store cannot be reached or refuses.
     """
-    with _client(uri) as client:
+    with store_client(uri) as client:
         experiment_id = _experiment(client, facts["experiment"])
         _forget(client, experiment_id, build_key)
         tags = _common_tags(facts) | {BUILD_KEY: build_key, "stage": "build"}
@@ -80,7 +80,7 @@ def attach_report(tracked: dict[str, Any], files: list[Path]) -> None:
         files: Small files; weights do not belong here.
     """
     try:
-        with _client(tracked["tracking_uri"]) as client:
+        with store_client(tracked["tracking_uri"]) as client:
             for file in files:
                 client.log_artifact(tracked["parent_run_id"], str(file), "report")
     except DrawplateError as error:
@@ -88,7 +88,7 @@ def attach_report(tracked: dict[str, Any], files: list[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _client(uri: str) -> Iterator["MlflowClient"]:
+def store_client(uri: str) -> Iterator["MlflowClient"]:
     """A client of a store that answers; what goes wrong with it is told in one line."""
     check(uri)
     client_settings()

@@ -142,3 +142,13 @@ def test_what_is_no_folder_has_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "Makefile").touch()
     with pytest.raises(DrawplateError, match=r"Makefile has no manifest.json: give the folder"):
         read_manifest(tmp_path / "Makefile")
+
+
+def test_of_equal_parents_the_one_of_the_same_tree_is_told(place: Path) -> None:
+    base = read_manifest(place / "base")
+    for model in ("aaa", "zzz"):
+        other = Path.cwd() / "artifacts" / model / "base"
+        other.mkdir(parents=True)
+        (other / "manifest.json").write_text((place / "base/manifest.json").read_text())
+    (_, parent) = chain(place / "base.int4", Path.cwd())
+    assert parent == (place / "base", base)

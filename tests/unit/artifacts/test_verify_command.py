@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from safetensors.torch import save_file
 
 from drawplate.artifacts.audit import audit
@@ -74,3 +76,30 @@ def test_that_an_engines_label_is_not_compared_is_told(
     assert said.endswith(
         f": label not compared, which only a checkpoint's is; the manifest says: {words}"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("root:x:0:0:", "it is no public key in PEM"),
+        (ed25519.Ed25519PrivateKey.generate(), "is on no elliptic curve"),
+    ],
+    ids=["missing", "text", "no-curve"],
+)
+def test_a_file_that_is_no_public_key_is_blamed_itself(
+    checkpoint: Path, tmp_path: Path, capsys, content, said: str
+) -> None:
+    key = tmp_path / "key.pub"
+    if isinstance(content, str):
+        key.write_text(content)
+    elif content is not None:
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        key.write_bytes(content.public_key().public_bytes(serialization.Encoding.PEM, form))
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(checkpoint), "--public-key", str(key)])
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: --public-key {key}")
+    assert said in told
+    assert told.count("\n") == 1

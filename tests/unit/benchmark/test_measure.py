@@ -43,6 +43,7 @@ def test_prompts_differ_between_repeats_and_avoid_special_tokens():
 
 def test_peak_memory_is_the_kernels_high_water_mark():
     assert peak_rss_bytes("Name:\tpython\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n") == 2048 * 1024
+    assert peak_rss_bytes("Name:\tpython\nState:\tZ (zombie)\n") == 0
     alone = family_peak_rss_bytes()
     script = "b = bytearray(200_000_000); print(len(b), flush=True); input()"
     with subprocess.Popen(

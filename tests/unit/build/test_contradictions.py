@@ -76,6 +76,9 @@ REFUSED = {
     f"{SIZED}640 benchmark.decode_prompt_tokens=600": (
         "benchmark.decode_prompt_tokens 600 and benchmark.new_tokens 48 make 648, the model takes 640"
     ),
+    f"{SIZED}640 sweep.build=true sweep.prompt_tokens=609": (
+        "sweep.prompt_tokens 609 and sweep.new_tokens 32 make 641, the model takes 640: lower one"
+    ),
     f"{SIZED}768 recipes.int4.steps.int4.window_tokens=1024": (
         "quantize base.int4: window_tokens 1024 is more than the 768 tokens .*: write window_tokens: "
         "768 or less"
@@ -104,7 +107,14 @@ ENCODER = {
     "prune.layers=5": "prune base.w75: layers: 5 of 6 cannot go",
     "prune.window_tokens=1024": "prune base.w75: window_tokens 1024 is more than the 512",
     "benchmark.prompt_tokens=513": "write benchmark.prompt_tokens=512 or less",
+    "package.build=true package.limits.max_prompt_tokens=513": (
+        "package.limits allows texts of 513 tokens, the model takes 512: write package.limits"
+    ),
 }
+REFUSED[
+    "package.build=true package.limits.max_prompt_tokens=8192 "
+    "++base.architecture.max_position_embeddings=8192"
+] = "package.limits allows 8448 tokens of prompt and answer, the model takes 8192: lower"
 # What is left alone: no window is read, no layer must be divided, an adapter is not trained.
 ALLOWED = (
     f"{SIZED}640",

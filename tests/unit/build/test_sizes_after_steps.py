@@ -76,6 +76,7 @@ def test_pruned_sizes_are_those_that_the_step_chooses(options):
     [
         ({"method": "fp8"}, 9.73),
         ({"method": "smoothquant-w8a8"}, 9.73),
+        ({"method": "smoothquant-w8a8-static", "float_layers": ["down_proj"]}, 14.46),
         ({"method": "nvfp4"}, 6.92),
         ({"method": "awq", "group_size": 32, "symmetric": False}, 7.46),
     ],

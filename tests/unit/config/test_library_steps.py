@@ -29,6 +29,9 @@ MISTAKES = {
         "recipes.fp8.steps.fp8.windows is not a known setting: known here: kind, method"
     ),
     f"{W8A8} & recipes.w8a8.steps.w8a8.rounding=up": "rounding = 'up' is wrong",
+    f"{W8A8} & recipes.w8a8.steps.w8a8.float_layers=[mlp.down_proj]": (
+        "float_layers.0 = 'mlp.down_proj' is wrong: write the last part of the names of linear"
+    ),
     f"{SPARSE} & recipes.sparse.steps.sparse-2of4.sparsity=0.6": (
         "steps.sparse-2of4: two of four are half: write sparsity: 0.5, or pattern: unstructured"
     ),

@@ -46,6 +46,10 @@ MISTAKES = {
     "base.source.license=''": "base.source.license = '' is wrong: it is empty; write it out",
     "track.tracking_uri=' '": "track.tracking_uri = ' ' is wrong: it is empty",
     "base.source.version=1.0": "write a text; quotes make one of a number, as '1.0'",
+    "base.source.version=latest": "version = 'latest' is wrong: write one version, as 1.2",
+    "base.source={kind: npm, package: a, version: '1.2', license: MIT, sha256: null}": (
+        "base.source.version = '1.2' is wrong: write one version, as 1.2.3"
+    ),
     "base.source.sha256=abc": "write 64 digits of 0 to 9 and a to f",
     # Names that become parts of paths.
     "model=A": f"model = 'A' is wrong: {NAME}",

@@ -57,9 +57,33 @@ def test_targets_of_a_line_are_its_own_or_all_of_the_engine():
     assert [str(line) for line in lines] == [
         "float/tensorrt_rtx",
         "int4/tensorrt_rtx",
+        "int8/tensorrt_rtx",
         "fp8/tensorrt_rtx/sm89",
         "fp8/tensorrt_rtx/sm120",
     ]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tensorrt_rtx.options.max_tokens=0", "max_tokens is 0; write a whole number from 2 to"),
+        ("tensorrt_rtx.options.max_batch=2.5", "max_batch is 2.5; write a whole number from 1 to"),
+        ("tensorrt_rtx.options.max_new_tokens_at_once=5000", "more than max_tokens; write 2048"),
+        ("tensorrt_rtx.options.library=tensort", "choose from tensorrt_rtx"),
+        ("onnx_graph.options.dtype=half", "choose from float16, bfloat16, float32"),
+        ("onnx_graph.targets=[sm80]", r"targets is \['sm80'\]; write \[cpu\]"),
+        ("tensorrt_rtx.compiled_from=null", "write compiled_from: onnx_graph"),
+        ("tensorrt_rtx.compiled_from=tensorrt_rtx", "compiled from another engine itself"),
+    ],
+)
+def test_an_engine_says_which_values_its_options_take(override, said):
+    with pytest.raises(DrawplateError, match=said):
+        load(CONF, "tensorrt", [f"engines.{override}"])
+
+
+def test_an_option_that_is_not_there_is_told_with_its_nearest():
+    with pytest.raises(DrawplateError, match=r"max_token is not known; did you mean 'max_tokens'"):
+        load(CONF, "tensorrt", ["+engines.tensorrt_rtx.options.max_token=5"])
 
 
 @pytest.mark.parametrize("experiment", ["llama3_8b", "qwen3_0_6b"])

@@ -11,7 +11,7 @@ from drawplate.checkpoint.tensors import QuantizedTensor
 from drawplate.engines.placement import Placement, concatenate, pack_nibbles
 from drawplate.errors import DrawplateError
 
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = ("onnxruntime", "openvino", "llamacpp")
 
 
 def ramp(rows: int, bits: int, group_size: int) -> QuantizedTensor:

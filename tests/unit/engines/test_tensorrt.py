@@ -122,6 +122,7 @@ def test_a_graph_that_cannot_be_read_is_refused_in_its_words(graph, tmp_path):
     source, output = tmp_path / "source", tmp_path / "output"
     source.mkdir(), output.mkdir()
     onnx.save(model, source / "model.onnx")
+    (source / "config.json").write_text("{}")
     with pytest.raises(DrawplateError, match="Non-zero zero point is not supported"):
         tensorrt.compile(source, output, SMALL, "sm80")
 

@@ -11,6 +11,7 @@ from drawplate.artifacts.files import write_json
 from drawplate.cli import evaluate as command
 from drawplate.cli import generate
 from drawplate.engines.open import describe, open_artifact
+from drawplate.engines.tokenizer import prompt_ids, stop_ids
 from drawplate.errors import DrawplateError
 from drawplate.evaluate.artifact import Limits, evaluate
 from drawplate.evaluate.intervals import paired
@@ -158,12 +159,12 @@ def test_generate_prints_the_greedy_continuation(checkpoint, capfd):
 
 
 def test_chat_prompts_go_through_the_template(tokenizer):
-    ids = generate.prompt_ids(tokenizer, "Hi", chat=True)
+    ids = prompt_ids(tokenizer, "Hi", chat=True)
     assert ids == [0, *tokenizer("Hi")["input_ids"], 1]
     with pytest.raises(DrawplateError, match="prompt is empty"):
-        generate.prompt_ids(tokenizer, "", chat=False)
+        prompt_ids(tokenizer, "", chat=False)
 
 
 def test_generate_stops_at_every_declared_end(tmp_path, tokenizer):
     Path(tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
-    assert generate.stop_ids(tmp_path, tokenizer) == (1, 7, 9)
+    assert stop_ids(tmp_path, tokenizer) == (1, 7, 9)

@@ -16,12 +16,13 @@ from drawplate.llmcompressor.step import quantize_checkpoint, sparsify_checkpoin
 ROOT = Path(__file__).parents[3]
 LOCK = ROOT / "environments/llmcompressor/requirements.lock"
 CALIBRATED = {"windows": 4, "window_tokens": 64}
+NEAREST = {"rounding": "nearest", "float_layers": []}
 INT4 = {**CALIBRATED, "group_size": 32}
 METHODS = {
     "awq": {**INT4, "symmetric": False, "grid": 4},
     "autoround": {**INT4, "symmetric": True, "iterations": 3, "batch_windows": 2, "seed": 0},
-    "smoothquant-w8a8": {**CALIBRATED, "smoothing_strength": 0.5, "rounding": "nearest"},
-    "smoothquant-w8a8-static": {**CALIBRATED, "smoothing_strength": 0.8, "rounding": "nearest"},
+    "smoothquant-w8a8": {**CALIBRATED, "smoothing_strength": 0.5, **NEAREST},
+    "smoothquant-w8a8-static": {**CALIBRATED, "smoothing_strength": 0.8, **NEAREST},
     "fp8": {},
     "fp8-static": CALIBRATED,
     "nvfp4": CALIBRATED,

@@ -19,6 +19,7 @@ from drawplate.engines import tensorrt
 from drawplate.engines.tensorrt.build import Profile, build
 from drawplate.engines.tensorrt.library import import_library
 from drawplate.errors import DrawplateError
+from drawplate.llmcompressor.step import quantize_checkpoint
 
 pytestmark = [
     pytest.mark.integration,
@@ -37,6 +38,7 @@ LABELS = {
     "nvfp4": ("nvfp4", 16, "nvfp4 dynamic"),
 }
 WEIGHTS, TABLE, NORMS = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128), 384 * 64, 5 * 64
+FILE = "model.safetensors"
 IDS = torch.arange(20, 60).unsqueeze(0)
 
 
@@ -128,6 +130,38 @@ def test_fixed_scales_pass_into_the_graph_for_tensorrt(made, method, tmp_path):
     # An input that lies between two steps may be rounded to either.
     assert np.abs(logits - expected).mean() < 0.02 * expected.std()
     assert (logits.argmax(-1) == expected.argmax(-1)).mean() > 0.9
+
+
+def test_layers_named_so_stay_in_float_and_the_graph_keeps_them(base, inputs, tmp_path):
+    step = inputs(
+        base, tmp_path / "made", "smoothquant-w8a8-static", float_layers=["down_proj", "o_proj"]
+    )
+    quantize_checkpoint(step)
+    dtypes = {name: tensor.dtype for name, tensor in load_file(step.output / FILE).items()}
+    for index in range(2):
+        layer = f"model.layers.{index}"
+        assert dtypes[f"{layer}.mlp.down_proj.weight"] == torch.float32
+        assert dtypes[f"{layer}.self_attn.o_proj.weight"] == torch.float32
+        assert dtypes[f"{layer}.mlp.up_proj.weight"] == torch.int8
+    graph = tmp_path / "graph"
+    graph.mkdir()
+    label = engines.compiler("onnx_graph")(step.output, graph, {"dtype": "float32"}, 1)
+    assert label["tensors"]["int8"] == WEIGHTS - 2 * (64 * 64 + 64 * 128)
+
+
+def test_a_float_layer_that_is_not_there_is_refused_before_the_work(base, inputs, tmp_path):
+    step = inputs(base, tmp_path / "made", "smoothquant-w8a8", float_layers=["down_porj"])
+    with pytest.raises(
+        DrawplateError, match=r"names down_porj.*: choose some of down_proj, gate_p"
+    ):
+        quantize_checkpoint(step)
+
+
+def test_float_layers_that_leave_nothing_are_refused_before_the_work(base, inputs, tmp_path):
+    every = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
+    step = inputs(base, tmp_path / "made", "smoothquant-w8a8", float_layers=every)
+    with pytest.raises(DrawplateError, match="nothing is left to quantize: leave some"):
+        quantize_checkpoint(step)
 
 
 @pytest.mark.parametrize("method", ["smoothquant-w8a8", "fp8"])

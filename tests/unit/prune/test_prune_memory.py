@@ -30,6 +30,7 @@ SHARD_BYTES = 8 * 2**20
 LIMITED = """
 import json, resource, sys
 from pathlib import Path
+from drawplate.checkpoint import files
 from drawplate.layerwise.decoder import open_decoder
 from drawplate.prune import step
 
@@ -38,7 +39,7 @@ def data_bytes():
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmData")))
 
 small, deep, data, output = map(Path, sys.argv[1:5])
-config, slack, step.SHARD_BYTES = json.loads(sys.argv[5]), int(sys.argv[6]), int(sys.argv[7])
+config, slack, files.SHARD_BYTES = json.loads(sys.argv[5]), int(sys.argv[6]), int(sys.argv[7])
 
 def prune(parent, name):
     (output / name).mkdir()

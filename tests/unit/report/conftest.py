@@ -5,9 +5,11 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from drawplate.build.job import digest_of_result
 
+COST = Path(__file__).parents[3] / "conf/cost/default.yaml"
 TASKS = {"arc_easy": 500, "piqa": 500}
 STAGES = ("verify", "evaluate", "benchmark", "gate")
 
@@ -185,6 +187,7 @@ def make_build(root: Path, variants=SMALL, notes="Dequantized from Q4_1: 4-bit r
         "base": {"name": "tiny-base", "path": str(root / "artifacts/tiny/base")},
         "machine": str(root / "results/machine"), "track": None,
         "failures": str(root / "results/tiny/failures"), "variants": rows,
+        "cost": yaml.safe_load(COST.read_text()),
     }  # fmt: skip
 
 

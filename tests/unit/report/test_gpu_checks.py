@@ -67,6 +67,13 @@ def test_another_file_is_refused_by_its_name(record, checked):
         checked(record)
 
 
+def test_what_is_no_json_is_refused_when_the_plan_is_made(tmp_path):
+    (tmp_path / FOLDER).mkdir(parents=True)
+    (tmp_path / FOLDER / "bad.json").write_text('{"x":1')
+    with pytest.raises(DrawplateError, match=r"bad\.json is no JSON: write it anew with scripts"):
+        digests(tmp_path)
+
+
 def test_a_new_file_has_another_digest(checked, tmp_path):
     checked(check())
     before = digests(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from drawplate.build.workflow import load_build
-from drawplate.config.schema import proposals
+from drawplate.config.checking import proposals
 from drawplate.config.search import step_label, value_label
 from drawplate.errors import DrawplateError
 

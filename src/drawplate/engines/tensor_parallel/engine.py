@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drawplate.engines import children
 from drawplate.engines.task import CAUSAL_LM
 from drawplate.engines.tensor_parallel import worker
 from drawplate.engines.wire import receive, send
 from drawplate.errors import DrawplateError
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-END_S = 5.0  # for a rank that is idle, to leave the group and exit
 BLAME_S = 0.5  # a rank's death shows in its peers' sums before its exit status can be read
 
 
@@ -182,14 +181,12 @@ def start(folder: Path, rank: int, ranks: int, threads: int, store: Path) -> Ran
         threads: Of this rank.
         store: File by which the ranks find each other.
     """
-    ours, theirs = Pipe()
     arguments = {
         "folder": folder,
         "rank": rank,
         "ranks": ranks,
         "threads": threads,
         "store": store,
-        "connection": theirs.fileno(),
     }
     command = [sys.executable, "-m", worker.__name__]
     for name, value in arguments.items():
@@ -201,26 +198,9 @@ def start(folder: Path, rank: int, ranks: int, threads: int, store: Path) -> Ran
         # Else gloo listens on the address of the host's name, which others may reach.
         "GLOO_SOCKET_IFNAME": LOOPBACK,
     }
-    with theirs:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # standard output belongs to the caller
-            pass_fds=[theirs.fileno()],
-            env=environment,
-        )
-    return Rank(process, ours)
+    return Rank(*children.start([*command, "--connection"], environment))
 
 
 def _end(ranks: list[Rank], store: tempfile.TemporaryDirectory[str]) -> None:
-    """Close the pipes; kill a rank that does not end by that."""
-    for rank in ranks:
-        rank.connection.close()
-    deadline = time.monotonic() + END_S
-    for rank in ranks:
-        try:
-            rank.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            rank.process.kill()
-            rank.process.wait()
+    children.end((rank.process, rank.connection) for rank in ranks)
     store.cleanup()

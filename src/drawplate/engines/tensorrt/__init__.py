@@ -45,6 +45,12 @@ def compile(source: Path, output: Path, options: dict[str, Any], target: str) ->
     from drawplate.engines.tensorrt.library import import_library
 
     options = checked_options(options, OPTIONS, "tensorrt")
+    # No row is longer than the model was made for.
+    longest = read_json(source / "config.json").get("max_position_embeddings")
+    options["max_tokens"] = min(options["max_tokens"], longest or options["max_tokens"])
+    options["max_new_tokens_at_once"] = min(
+        options["max_new_tokens_at_once"], options["max_tokens"]
+    )
     profile = Profile(
         batch=options["max_batch"],
         new=options["max_new_tokens_at_once"],

@@ -9,6 +9,7 @@ from typing import Any
 
 from drawplate.artifacts.audit import audit
 from drawplate.artifacts.files import read_json, write_json
+from drawplate.build.hardware import cpu_flags
 from drawplate.engines.protocol import Engine
 from drawplate.engines.task import CAUSAL_LM, checked_options, task_of
 from drawplate.errors import DrawplateError
@@ -69,6 +70,5 @@ def load(folder: Path, threads: int) -> Engine:
 
 def has_avx512() -> bool:
     """Whether this processor has AVX-512; other architectures than x86 have kernels of their own."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    return "avx512f" in text or " sse2" not in text
+    flags = cpu_flags()
+    return "avx512f" in flags or "sse2" not in flags

@@ -5,7 +5,6 @@ import subprocess
 import threading
 import weakref
 from collections.abc import Callable
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 import drawplate
 from drawplate.build.environment import interpreter
+from drawplate.engines import children
 from drawplate.engines.task import CAUSAL_LM
 from drawplate.engines.vllm import worker
 from drawplate.engines.wire import Message, receive, send
 from drawplate.errors import DrawplateError
 
 ENVIRONMENT = "vllm"
-END_S = 10.0  # for the process to end by itself once its pipe is closed
 OPENMP = "libiomp5.so"
 
 
@@ -45,7 +44,7 @@ class VllmEngine:
         process, self._connection = start(interpreter(ENVIRONMENT, Path.cwd()), threads)
         self._process = process
         # The process ends with this object, or with ours: its pipe closes.
-        self._end = weakref.finalize(self, _end, process, self._connection)
+        self._end = weakref.finalize(self, children.end, [(process, self._connection)])
         request = {"do": "load", "checkpoint": str(checkpoint.absolute()), "options": options}
         self._version: str = self._ask(request)[0]["version"]
 
@@ -96,7 +95,7 @@ class VllmEngine:
                     if on_token:
                         on_token()
             except (EOFError, OSError):
-                code = self._process.wait(END_S)
+                code = self._process.wait(children.END_S)
                 why = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
                 raise DrawplateError(
                     f"vLLM's process {why}",
@@ -126,7 +125,6 @@ def start(python: Path, threads: int) -> tuple[subprocess.Popen[bytes], Connecti
         python: The interpreter of vLLM's environment.
         threads: Threads it may use.
     """
-    ours, theirs = Pipe()
     openmp = python.parent.parent / "lib" / OPENMP
     environment = {
         **os.environ,
@@ -143,23 +141,4 @@ def start(python: Path, threads: int) -> tuple[subprocess.Popen[bytes], Connecti
     }
     if openmp.exists():  # vLLM's kernels are slower on the one that PyTorch brings
         environment["LD_PRELOAD"] = str(openmp)
-    command = [str(python), "-P", "-s", "-m", worker.__name__, str(theirs.fileno())]
-    with theirs:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # standard output belongs to the caller
-            pass_fds=[theirs.fileno()],
-            env=environment,
-        )
-    return process, ours
-
-
-def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
-    """Close the pipe; kill a process that does not end by that."""
-    connection.close()
-    try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    return children.start([str(python), "-P", "-s", "-m", worker.__name__], environment)
