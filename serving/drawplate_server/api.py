@@ -94,11 +94,18 @@ class Message(Request):
         return {"role": role, "content": "\n".join(parts)}
 
 
+class ResponseFormat(Request):
+    """What an answer looks like: text; no grammar is held to here."""
+
+    type: Literal["text"]
+
+
 class ChatRequest(Generation):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
+    response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS), WHOLE] | None = Field(
         None, description="only where logprobs is true"

@@ -3,16 +3,21 @@
 Needs podman and mmdebstrap, and to be root.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from drawplate.artifacts.manifest import read_manifest
 from drawplate.deploy.rolling import Rolling, load
 from drawplate.deploy.steady import play
 from drawplate.errors import DrawplateError
@@ -45,8 +50,19 @@ IMAGE = "artifacts/tiny/image"
 ENCODER_LIMITS = LIMITS.replace("max_prompt_tokens: 64", "max_prompt_tokens: 500")
 
 
+def stored() -> list[set[str]]:
+    """Ids of the images and containers in podman's store."""
+    commands = (["podman", "images", "--quiet"], ["podman", "ps", "--all", "--quiet"])
+    return [set(subprocess.check_output(c, text=True).split()) for c in commands]
+
+
 @pytest.fixture(scope="module")
-def packaged(tmp_path_factory) -> Checkout:
+def stored_before() -> list[set[str]]:
+    return stored()
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory, stored_before) -> Checkout:
     checkout = make_tiny(tmp_path_factory.mktemp("package") / "drawplate")
     (checkout.path / ".venv-guidellm").symlink_to(ROOT / ".venv-guidellm")
     command = "openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
@@ -65,6 +81,45 @@ def write_requests(path: Path) -> None:
         rows = [tuple(line.split(",")) for line in trace.read_text().splitlines()[1:400]]
     lines = [f"{s},{max(1, int(p) // 8)},{max(1, int(n) // 8)}" for s, p, n in rows]
     path.write_text("\n".join(["t_s,input_tokens,output_tokens", *lines]) + "\n")
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """A registry of the distribution's package on this machine's loopback; its address."""
+    port = free_port()
+    settings = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(folder)}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    folder.mkdir()
+    (folder / "config.yml").write_text(yaml.safe_dump(settings))
+    process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"])
+    try:
+        asked(f"http://127.0.0.1:{port}/v2/")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def asked(address: str, seconds: float = 60.0) -> dict:
+    """What an address answers, once it does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=2) as response:
+                return json.load(response)
+        except OSError:
+            assert time.monotonic() < deadline, f"{address} does not answer"
+            time.sleep(0.2)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def image_of(checkout: Checkout) -> dict:
@@ -195,6 +250,38 @@ def test_a_container_with_another_model_than_the_signed_one_does_not_start(packa
 
 
 @pytest.mark.skipif(
+    not all(map(shutil.which, ("docker-registry", "skopeo"))),
+    reason="needs docker-registry and skopeo",
+)
+def test_a_registry_gives_back_what_the_manifests_name(packaged, tmp_path, monkeypatch):
+    """As docs/deployment.md has it: copied to a registry, then pulled and run by digest."""
+    with registry(tmp_path / "registry") as address:
+        overrides = (*OVERRIDES, f"deploy.registry={address}/models")
+        assert packaged.planned(overrides=overrides) == {"deploy", "report"}
+        assert packaged.snakemake(overrides=overrides).returncode == 0
+        deployment = yaml.safe_load(
+            (packaged.path / IMAGE / "deploy/kubernetes/deployment.yaml").read_text()
+        )
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        named = f"{address}/models/tiny@{image_of(packaged)['digest']}"
+        assert container["image"] == named
+        target = f"docker://{address}/models/tiny:1"
+        copy = ["skopeo", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+        subprocess.run([*copy, f"oci:{packaged.path / IMAGE}:built", target], check=True)
+        tools.call(
+            "podman", "pull", "--quiet", "--tls-verify=false", named, what="pulling by digest"
+        )
+        served = tools.start(named, port := free_port(), tools.Limits(1024, 1), {})
+        try:
+            engine = read_manifest(packaged.path / image_of(packaged)["engine_path"])
+            assert asked(f"http://127.0.0.1:{port}/ready")["digest"] == f"sha256:{engine['built']}"
+        finally:
+            subprocess.run(["podman", "rm", "--force", served], check=True, capture_output=True)
+            tools.forget(named)
+    assert packaged.snakemake(overrides=OVERRIDES).returncode == 0
+
+
+@pytest.mark.skipif(
     not shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin"), reason="needs haproxy"
 )
 @pytest.mark.parametrize("keep", [False, True], ids=["stopped", "kept running"])
@@ -209,10 +296,7 @@ def test_a_rolling_update_and_its_rollback_lose_no_request(
     rolling = Rolling(tmp_path / "state")
     image = packaged.path / IMAGE
     reference = load(str(image))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    rolling.start(image / "deploy" / "compose.yaml", None, reference, port)
+    rolling.start(image / "deploy" / "compose.yaml", None, reference, free_port())
     try:
         with pytest.raises(DrawplateError, match="up -d failed"):
             rolling.update("localhost/drawplate-test:none")
@@ -278,7 +362,5 @@ def test_an_encoder_gives_its_engines_own_vectors_from_the_image(packaged, tmp_p
     assert "a text of 16 tokens each" in deployment
 
 
-def test_nothing_is_left_in_the_store(packaged):
-    listed = subprocess.run(["podman", "images", "--quiet"], capture_output=True, text=True)
-    containers = subprocess.run(["podman", "ps", "-aq"], capture_output=True, text=True)
-    assert (listed.stdout, containers.stdout) == ("", "")
+def test_nothing_is_left_in_the_store(packaged, stored_before):
+    assert stored() == stored_before

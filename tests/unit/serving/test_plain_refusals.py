@@ -43,6 +43,11 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         ({"messages": [{**TURN[0], "content": [IMAGE]}]}, "messages.0.content", "takes a text, or"),
         ({"messages": TURN, "top_logprobs": 2}, "top_logprobs", "needs logprobs: true"),
         (
+            {"messages": TURN, "response_format": {"type": "json_object"}},
+            "response_format.type",
+            "should be 'text'",
+        ),
+        (
             {"messages": TURN, "top_logprobs": 0, "logprobs": False},
             "top_logprobs",
             "needs logprobs: true",
