@@ -212,12 +212,17 @@ VERSIONS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {
 
 def _dvc(source: Source, follow: str | None) -> Revision | None:
     repo, branch = source["repo"], follow or GIT_BRANCH
-    asked = ["git", "ls-remote", "--exit-code", repo, branch]
+    # Git takes a name for the end of a ref's: main is asked for, refs/heads/old/main is told as well.
+    refs = [branch, f"refs/heads/{branch}", f"refs/tags/{branch}^{{}}", f"refs/tags/{branch}"]
+    asked = ["git", "ls-remote", "--exit-code", "--", repo, *refs]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         cause = (done.stderr.strip().splitlines() or [f"it has no {branch}"])[-1]
         raise _unreachable(f"dvc:{repo}", cause)
-    commit = done.stdout.split()[0]
+    told = {ref: commit for commit, ref in (line.split() for line in done.stdout.splitlines())}
+    commit = next((told[ref] for ref in refs if ref in told), None)
+    if commit is None:
+        raise _unreachable(f"dvc:{repo}", f"it has no {branch}")
     if commit == source["rev"]:
         return None
     now, pinned = _dvc_hashes(source, commit), _dvc_hashes(source, source["rev"])

@@ -199,6 +199,13 @@ def test_a_dvc_repository_is_new_only_where_its_tracked_files_are(tmp_path):
     assert (fetch({**source, **moved}, tmp_path) / "w.bin").read_text() == "two"
     with pytest.raises(DrawplateError, match="cannot be asked for a newer revision"):
         look(source, "no-such-branch")
+    git("branch", "backup/main", first)  # sorted before main, and ends as it does
+    git("branch", "old/only", first)
+    git("tag", "-am", "a release", "v1", newest)
+    for name in ("main", "refs/heads/main", "HEAD", "v1"):
+        assert look({**source, "rev": first}, name).where == {"rev": newest}, name
+    with pytest.raises(DrawplateError, match="it has no only"):
+        look(source, "only")
 
 
 def test_mlflow_is_asked_for_the_newest_version_or_an_alias(tmp_path, monkeypatch):
