@@ -50,6 +50,16 @@ def test_no_secret_stands_in_a_definition() -> None:
         assert all(value.startswith("${{ ") for _, value in found)
 
 
+def test_a_request_from_a_fork_is_left_out_before_any_other_rule_takes_it() -> None:
+    import yaml
+
+    github, gitlab = (yaml.safe_load((ROOT / name).read_text()) for name in (GITHUB, GITLAB))
+    assert "head.repo.full_name == github.repository" in github["jobs"]["update"]["if"]
+    rules = [r for r in gitlab["update"]["rules"] if "merge_request_event" in r["if"]]
+    assert "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID != $CI_PROJECT_ID" in rules[0]["if"]
+    assert rules[0]["when"] == "never"
+
+
 def test_every_shell_line_is_a_shells(tmp_path: Path) -> None:
     import yaml
     from scripts.ci_steps import github, gitlab
