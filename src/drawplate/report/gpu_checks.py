@@ -18,6 +18,9 @@ def read_checks(names: list[str]) -> list[dict[str, Any]]:
     Args:
         names: Of files in `FOLDER`.
 
+    Returns:
+        The rows; of a kind of work that failed, None.
+
     Raises:
         DrawplateError: If a file is not what the script writes.
     """
@@ -28,17 +31,21 @@ def _row(name: str, record: Any) -> dict[str, Any]:
     try:
         if record["schema"] != SCHEMA:
             raise KeyError("schema")
-        results = record["results"]
+        # One kind of work that failed hides none of the others.
+        results = {k: None if "failed" in v else v for k, v in record["results"].items()}
         decoder = results["decoder"]
+        decode = decoder and {
+            b: decoder[b]["decode_tokens_per_s"] for b in ("batch_1", "batch_8")
+        }
         return {
             "file": name,
             **{k: record[k] for k in ("measured_on", "command", "failed")},
-            "decode": {b: decoder[b]["decode_tokens_per_s"] for b in ("batch_1", "batch_8")},
+            "decode": decode,
             "bandwidth_bytes_per_s": results["bandwidth_bytes_per_s"],
             "products_flops": results["products_flops"],
             "tensorrt": results["tensorrt"],
         }
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise DrawplateError(
             f"{FOLDER / name} is no result of scripts/gpu_check.py (schema {SCHEMA})",
             "write it anew, or take it away",

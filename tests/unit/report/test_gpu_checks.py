@@ -55,13 +55,33 @@ def test_the_machine_is_named_and_what_failed_is_said(checked):
         assert "quantize" in text.split("Checked on GPUs")[1].split("</table>")[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        ("decoder", "210 (189 to 231)"),
+        ("bandwidth_bytes_per_s", "900 GB/s"),
+        ("products_flops", "160.0 TFLOP/s"),
+        ("tensorrt", "agrees"),
+    ],
+)
+def test_one_kind_of_work_that_failed_hides_none_of_the_others(name, gone, checked):
+    whole = check()["results"]
+    results = {**whole, name: {"failed": "RuntimeError: CUDA error"}}
+    facts = checked(check(results=results, failed=[name]))
+    figures = {"210 (189 to 231)", "900 GB/s", "160.0 TFLOP/s", "agrees"}
+    for text in (html(facts), markdown(facts)):
+        section = text.split("Checked on GPUs")[1]
+        assert {figure for figure in figures if figure in section} == figures - {gone}
+        assert name in section
+
+
 def test_a_report_without_checks_has_no_such_section(build):
     facts = collect(build)
     assert facts["gpu_checks"] == []
     assert "Checked on GPUs" not in html(facts) + markdown(facts)
 
 
-@pytest.mark.parametrize("record", [{}, check(schema=2), check(results={}), []])
+@pytest.mark.parametrize("record", [{}, check(schema=2), check(results={}), check(results=[]), []])
 def test_another_file_is_refused_by_its_name(record, checked):
     with pytest.raises(DrawplateError, match=r"one\.json is no result of scripts/gpu_check\.py"):
         checked(record)
