@@ -4,6 +4,7 @@ import csv
 import io
 from typing import Any
 
+from drawplate.report.batches import batches
 from drawplate.report.pareto import points
 
 
@@ -51,8 +52,8 @@ def _performance_metrics(performance: dict[str, Any]) -> dict[str, float | None]
             found[f"{memory}_mb"] = used / 1e6
     if energy := performance.get("energy_j_per_token"):
         found["energy_j_per_token"] = energy["value"]
-    for batch in ("batch_1", "batch_8"):
-        for name, spread in (performance.get(batch) or {}).items():
+    for batch, measures in batches(performance).items():
+        for name, spread in measures.items():
             if isinstance(spread, dict) and "median" in spread:
                 found[f"{batch}.{name}"] = spread["median"]
     return found

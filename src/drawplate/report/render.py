@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from drawplate.config.names import flatten
 from drawplate.report import numbers, templates
+from drawplate.report.batches import batches
 from drawplate.report.curve import draw_curve
 from drawplate.report.heat import draw_losses
 from drawplate.report.load import draw_load
@@ -72,6 +73,7 @@ def _context(facts: dict[str, Any]) -> dict[str, Any]:
         "table": table(facts["variants"]),
         "highlights": highlights(facts),
         "flatten": flatten,
+        "batches": batches,
         "curve": draw_curve,
         "heat": draw_losses,
         "draw_search": draw_search,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drawplate.report import numbers
+from drawplate.report.batches import batches
 from drawplate.report.pareto import primary_quality, primary_speed
 
 Variant = dict[str, Any]
@@ -104,8 +105,13 @@ def _speed_columns(variants: list[Variant]) -> list[Column]:
     columns = [Column(title.capitalize() or "Speed", unit, _speed, _tenths, _speed_small, bar=True)]
     if title == "decode":
         columns.append(Column("Prefill", "tokens/s", _batch("prefill_tokens_per_s"), _whole))
-        eight = _batch("decode_tokens_per_s", "batch_8")
-        columns.append(Column("Batch 8", "tokens/s", eight, _whole))
+        timed = dict.fromkeys(name for v in variants for name in batches(v["performance"]))
+        for name in timed:
+            if name == "batch_1":
+                continue
+            decode = _batch("decode_tokens_per_s", name)
+            title = name.replace("_", " ").capitalize()
+            columns.append(Column(title, "tokens/s", decode, _whole))
     return columns
 
 

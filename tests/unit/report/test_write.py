@@ -79,6 +79,17 @@ def test_columns_without_values_are_left_out(build):
     assert "Energy" not in titles and "Perplexity" in titles and "arc easy" in titles
 
 
+def test_the_larger_batch_is_shown_whichever_it_is(build):
+    facts = collect(build)
+    for variant in facts["variants"]:
+        timed = variant["performance"]
+        timed |= {"batch_16": timed["batch_8"], "batch_8": None}
+    assert "Batch 16" in [c.title for c in table(facts["variants"]).columns]
+    assert "decode tokens/s, batch 16" in html(facts) and "546" in markdown(facts)
+    flat = metrics(facts)
+    assert flat["int4-onnxruntime-cpu.batch_16.decode_tokens_per_s"] == 546.0
+
+
 def test_names_of_points_do_not_cover_each_other():
     labels = [Label((100.0 + 3 * i, 100.0), 8.0, 60.0, 20.0) for i in range(6)]
     markers = [(x - 8, 92.0, x + 8, 108.0) for x in (label.anchor[0] for label in labels)]
