@@ -51,8 +51,8 @@ def highlights(facts: dict[str, Any]) -> dict[str, Any]:
     """What a reader wants first: the smallest and the fastest variant that passed."""
     passed = {v["name"]: v for v in facts["variants"] if v["gate"]["passed"]}
     measured = [p for p in points(facts["variants"]) if p.name in passed]
-    if not measured:
-        return {"smallest": None, "fastest": None, "passed": 0}
+    if not measured:  # they may have passed without an interval, of a single window
+        return {"smallest": None, "fastest": None, "passed": len(passed)}
     smallest = min(measured, key=lambda p: (p.bytes, -p.speed))
     fastest = max(measured, key=lambda p: p.speed)
     return {
@@ -72,6 +72,7 @@ def _context(facts: dict[str, Any]) -> dict[str, Any]:
         "facts": facts,
         "table": table(facts["variants"]),
         "highlights": highlights(facts),
+        "pictured": bool(points(facts["variants"])),
         "flatten": flatten,
         "batches": batches,
         "curve": draw_curve,

@@ -74,6 +74,22 @@ def test_markdown_has_one_table_row_and_one_command_a_variant(build):
     assert header.count("|") == rule.count("|")
 
 
+def test_what_passed_counts_where_no_quality_can_be_drawn(build):
+    facts = collect(build)
+    for variant in facts["variants"]:
+        variant["quality"] |= {"perplexity": None, "tasks": {}}  # one window, and no task
+    assert "3 of 4 variants passed the gate" in markdown(facts)
+    assert "3 of 4 variants" in html(facts)
+    assert "pareto.svg" not in markdown(facts) and picture(facts) is None
+
+
+def test_the_picture_is_shown_where_nothing_passed(build):
+    facts = collect(build)
+    for variant in facts["variants"]:
+        variant["gate"]["passed"] = False
+    assert picture(facts) is not None and "](pareto.svg)" in markdown(facts)
+
+
 def test_columns_without_values_are_left_out(build):
     titles = [c.title for c in table(collect(build)["variants"]).columns]
     assert "Energy" not in titles and "Perplexity" in titles and "arc easy" in titles
