@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from drawplate.update.loop import look, update
 
     words, place = chosen(arguments), root()
+    table = arguments.table and arguments.table.absolute()  # from where one stands
     os.chdir(place)  # as jobs do: paths of artifacts, results and the store are relative to it
     words = {name: words[name] for name in ("experiment", "overrides", "hardware")}
     if arguments.check:
@@ -62,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     build, propose = not arguments.no_build, arguments.propose
     lines = update(words, place, build=build, propose=propose)
     print("\n".join(lines))
-    if arguments.table:
-        _write_table(arguments.table, lines)
+    if table:
+        _write_table(table, lines)
     return 0
 
 
