@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from drawplate.build.plan import Node, Plan, Planner
+from drawplate.build.plan import Node, Plan, Planner, json_or_none
 from drawplate.config.build import Build
 from drawplate.deploy import gpu
 from drawplate.errors import DrawplateError
@@ -141,6 +141,27 @@ def check_key(plan: Plan, root: Path) -> None:
     for node in plan.of("package"):
         if node.config["signing_key"] and not node.fresh(root):
             private_key(Path(node.config["signing_key"]))
+
+
+def image_left_out(plan: Plan, root: Path) -> str | None:
+    """That a build takes the image's section out of the report, since it asks for none.
+
+    Args:
+        plan: Of the build.
+        root: The repository.
+
+    Returns:
+        None if it does not.
+    """
+    for report in plan.of("report"):
+        file = report.folder / "report.json"
+        before = None if report.fresh(root) or plan.of("package") else json_or_none(root / file)
+        if isinstance(before, dict) and before.get("package"):
+            return (
+                f"{file} tells of an image, which this plan does not ask for: it is written "
+                "without that section; package.build=true keeps it"
+            )
+    return None
 
 
 def check_programs(plan: Plan, root: Path) -> None:

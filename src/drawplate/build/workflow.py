@@ -27,7 +27,7 @@ from drawplate.build.estimate import (
 from drawplate.build.expand import expand
 from drawplate.build.extras import check_installed
 from drawplate.build.hardware import identity, require, usable_memory_bytes
-from drawplate.build.packaging import check_key, check_programs
+from drawplate.build.packaging import check_key, check_programs, image_left_out
 from drawplate.build.plan import Plan
 from drawplate.build.searching import search_node, survivors
 from drawplate.build.shapes import Architecture
@@ -274,6 +274,8 @@ def open_plan(config: dict[str, Any], goals: Sequence[str] = ()) -> Plan:
         rows = needs(plan, sizes, root)
         lock, first = forget_dead_build(root)
         _kept.append(lock)
+        if first and not looks and (left_out := image_left_out(plan, root)):
+            say(f"note: {left_out}")
         checked = first and _check(config) == "on" and not looks
         if checked:
             refuse_contradictions(plan, sizes, origin, root)

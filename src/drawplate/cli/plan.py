@@ -7,7 +7,7 @@ from drawplate.build.contradictions import refuse_contradictions
 from drawplate.build.estimate import GIB, Need, build_minutes, disk_bytes, needs, obstacles
 from drawplate.build.gpus import gpus
 from drawplate.build.hardware import cores, require, usable_memory_bytes
-from drawplate.build.packaging import check_key
+from drawplate.build.packaging import check_key, image_left_out
 from drawplate.build.searching import plan_in_words
 from drawplate.build.shapes import Architecture
 from drawplate.build.work import FLOPS_PER_CORE
@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(_sizes_line(sizes, origin))
     memory, free = usable_memory_bytes(), shutil.disk_usage(place).free
     print(_sum_line(rows, fresh, memory, free, hardware))
+    if left_out := image_left_out(plan, place):
+        print(f"note: {left_out}")
     if plan.search:
         print("not counted: what the search builds, which it only chooses as it goes")
     here = gpus() if hardware == "gpu" else []
