@@ -18,10 +18,13 @@ def alone(folder: Path | None = None) -> Iterator[None]:
         folder: Where the lock file stands; the system's temporary folder, shared by all users.
     """
     path = (folder or Path(tempfile.gettempdir())) / "drawplate-benchmark.lock"
+    mask = os.umask(0)  # a strict one would keep every other user out
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     except PermissionError:  # another user's file in a sticky folder cannot be opened to create
         descriptor = os.open(path, os.O_RDONLY)
+    finally:
+        os.umask(mask)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -135,7 +135,10 @@ def leased(target: str | None = None, folder: Path | None = None) -> Iterator[Gp
 
 def _open(folder: Path, gpu: Gpu) -> int:
     path = folder / f"drawplate-{gpu.uuid}.lock"
+    mask = os.umask(0)  # a strict one would keep every other user out
     try:
         return os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     except PermissionError:  # another user's file in a sticky folder cannot be opened to create
         return os.open(path, os.O_RDONLY)
+    finally:
+        os.umask(mask)

@@ -1,6 +1,7 @@
 """Counters, bandwidth and the lock."""
 
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -70,3 +71,14 @@ def test_two_benchmarks_never_run_at_once(tmp_path):
     for process in processes:
         process.join()
     assert [what for what, _ in events] == ["in", "out", "in", "out"]
+
+
+def test_a_strict_umask_keeps_no_other_user_from_the_lock(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with alone(tmp_path):
+            (lock,) = tmp_path.iterdir()
+            assert lock.stat().st_mode & 0o777 == 0o666
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)

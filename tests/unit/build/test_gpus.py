@@ -110,6 +110,17 @@ def test_the_lease_of_a_killed_job_is_free(machine, tmp_path):
     assert time.monotonic() - started < 5
 
 
+def test_a_strict_umask_keeps_no_other_user_from_the_lock(machine, tmp_path):
+    machine(RTX_4090)
+    before = os.umask(0o077)
+    try:
+        with gpus.leased(folder=tmp_path):
+            (lock,) = tmp_path.glob("drawplate-*.lock")
+            assert lock.stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(before)
+
+
 def test_a_lease_is_on_a_gpu_of_the_kind_asked_for(machine, tmp_path, monkeypatch):
     machine(RTX_4090, A100)
     monkeypatch.setenv(gpus.VISIBLE, "0,1")
