@@ -103,6 +103,10 @@ def test_a_better_base_takes_its_place_though_the_update_was_killed(checkout: Ch
     _point(checkout, "champion", "1")
     assert "nothing new" in update(checkout).stdout
     assert aliases(checkout) == {"champion": old, "candidate": new}
+    # Nor where something else made that build stale, here a price.
+    result = checkout.drawplate(*WORDS, "--override", "cost.power_price_per_kwh=0.4")
+    assert "somebody took it back" in result.stdout, result.stdout + result.stderr
+    assert aliases(checkout) == {"champion": old, "candidate": new}
 
 
 def test_a_worse_base_does_not_take_its_place(checkout: Checkout) -> None:

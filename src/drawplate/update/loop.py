@@ -91,6 +91,8 @@ def update(
             plan, configured = make_plan(words, root), load_build(words, root)
         elif _settled(configured, present, propose):
             return [f"nothing new: {describe(configured.base['source'])} is built and judged"]
+        if _taken_back(configured, present):
+            return ["the champion stays: the candidate was champion, and somebody took it back"]
         return _decide(words, configured, plan, store, present, root, propose)
 
 
@@ -139,23 +141,43 @@ def _present(store: str, model: str) -> dict[str, Any] | None:
     return {**record, "version": version.number}
 
 
-def _settled(build: Build, present: dict[str, Any] | None, propose: bool) -> bool:
-    """Whether what is built is the champion, or was judged against it under these limits."""
-    last = json_or_none(Path("results") / build.model / "update.json") or {}
+def _last(build: Build) -> dict[str, Any]:
+    """What the update before told; empty if there was none."""
+    return json_or_none(Path("results") / build.model / "update.json") or {}
+
+
+def _digests(
+    build: Build, present: dict[str, Any] | None, last: dict[str, Any]
+) -> tuple[tuple[str | None, str | None], tuple[str | None, str | None]]:
+    """Of candidate and champion: now, and when the last candidate was judged."""
     try:
         digest = chosen(build).record["digest"]
     except DrawplateError:
         digest = None
-    champion = present["digest"] if present else None
+    judged = (last.get("candidate") or {}).get("digest"), (last.get("champion") or {}).get("digest")
+    return (digest, present["digest"] if present else None), judged
+
+
+def _taken_back(build: Build, present: dict[str, Any] | None) -> bool:
+    """Whether the candidate took the champion's place already, and that one has it again."""
+    last = _last(build)
+    now, judged = _digests(build, present, last)
+    return judged == now and last.get("decision") == told.PROMOTED
+
+
+def _settled(build: Build, present: dict[str, Any] | None, propose: bool) -> bool:
+    """Whether what is built is the champion, or was judged against it under these limits."""
+    last = _last(build)
+    now, judged = _digests(build, present, last)
+    digest, champion = now
     if digest is not None and digest == champion:
         return True
     # What was proposed, or is half done, is still to be carried out. So is a first champion that
     # the store does not name: where it does, the candidate is the champion, and all was said above.
     unfinished = {told.PROMOTING, told.FIRST} | (set() if propose else {told.PROPOSED})
-    judged = (last.get("candidate") or {}).get("digest"), (last.get("champion") or {}).get("digest")
     return bool(
         last
-        and judged == (digest, champion)
+        and judged == now
         and last["limits"] == build.update
         and last["decision"] not in unfinished
     )

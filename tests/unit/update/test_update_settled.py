@@ -34,3 +34,24 @@ def test_what_was_decided_is_settled_once_it_is_so(
     write_json(tmp_path / "results/tiny/update.json", story)
     build = SimpleNamespace(model="tiny", update=LIMITS)
     assert loop._settled(build, present, propose) is settled
+
+
+@pytest.mark.parametrize(
+    ("present", "before", "decision", "back"),
+    [
+        (OTHER, OTHER, "promoted", True),
+        (OTHER, OTHER, "promoting", False),  # it was killed before the alias moved
+        (OTHER, OTHER, "refused", False),
+        (ONE, OTHER, "promoted", False),
+        (OTHER, {"digest": "3" * 64}, "promoted", False),  # another champion: it is judged anew
+    ],
+)
+def test_a_champion_that_was_taken_back_by_hand_is_known(
+    tmp_path, monkeypatch, present, before, decision, back
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "chosen", lambda build: SimpleNamespace(record=ONE))
+    (tmp_path / "results/tiny").mkdir(parents=True)
+    story = {"candidate": ONE, "champion": before, "limits": {}, "decision": decision}
+    write_json(tmp_path / "results/tiny/update.json", story)
+    assert loop._taken_back(SimpleNamespace(model="tiny"), present) is back
