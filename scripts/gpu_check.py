@@ -43,6 +43,7 @@ def main() -> None:
             f"error: PyTorch {torch.__version__} sees no GPU: install its CUDA build and NVIDIA's "
             "driver, or try the script with --device cpu --small"
         )
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)  # now, not when all is measured
     device, sizes = torch.device(arguments.device), SMALL if arguments.small else FULL
     repeats, tokens = arguments.repeats, 64 if arguments.small else 512
     started = time.monotonic()

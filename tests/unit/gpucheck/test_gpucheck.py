@@ -31,7 +31,7 @@ BARE = (
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("check")
-    bare, path = folder / "packages", folder / "gpu.json"
+    bare, path = folder / "packages", folder / "results" / "gpu_checks" / "gpu.json"
     bare.mkdir()
     for name in PACKAGES:
         source = Path(torch.__file__).parents[1] / name
