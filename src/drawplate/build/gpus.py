@@ -65,7 +65,7 @@ def gpus() -> list[Gpu]:
             index=int(index),
             uuid=uuid,
             name=name,
-            memory_bytes=int(mebibytes) * 2**20,
+            memory_bytes=_memory_bytes(mebibytes),
             target=f"sm{capability.replace('.', '')}",
             driver=driver,
         )
@@ -76,6 +76,13 @@ def gpus() -> list[Gpu]:
         return found
     wanted = [word.strip() for word in left.split(",") if word.strip()]
     return [g for g in found if str(g.index) in wanted or g.uuid in wanted]
+
+
+def _memory_bytes(mebibytes: str) -> int:
+    """All memory of a GPU; the machine's, where it has none of its own, as in GB10 (`[N/A]`)."""
+    if mebibytes.isdecimal():
+        return int(mebibytes) * 2**20
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def targets(profile: str) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from tests.fake_gpus import A100, RTX_4090, path_with
 
 from drawplate.build import gpus
+from drawplate.build.hardware import memory_bytes
 from drawplate.build.job import Job, run
 from drawplate.errors import DrawplateError
 
@@ -62,6 +63,12 @@ def test_those_that_the_environment_hides_do_not_count(visible, left, machine, m
     machine(RTX_4090, A100)
     monkeypatch.setenv(gpus.VISIBLE, visible)
     assert [gpu.index for gpu in gpus.gpus()] == left
+
+
+def test_a_gpu_without_memory_of_its_own_has_the_machines(machine):
+    machine("NVIDIA GB10, [N/A], 12.1, 580.95")
+    (gpu,) = gpus.gpus()
+    assert (gpu.target, gpu.memory_bytes) == ("sm121", memory_bytes())
 
 
 def test_a_driver_that_fails_shows_none(machine):
