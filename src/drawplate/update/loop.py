@@ -8,11 +8,12 @@ something against it is kept before a build may replace it.
 import fcntl
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
+from drawplate.build import gpus
 from drawplate.build.hardware import identity
 from drawplate.build.plan import Plan, json_or_none
 from drawplate.build.workflow import git_commit, load_build, make_plan
@@ -254,9 +255,12 @@ def _judged(
         benchmark=nodes["benchmark"],
         machine=machine,
     )
-    before = champion_evaluation(pair, present["evaluation"])
+    # As a job of a build: on a GPU of the engine's kind that nothing else computes on.
+    kind = pair.benchmark.gpu
+    with gpus.leased(kind) if kind else nullcontext():
+        before = champion_evaluation(pair, present["evaluation"])
+        speeds = compared_speed(pair, kept.comparison_file(build.model))
     paired = compared_quality(pair, before, candidate.evaluation)
-    speeds = compared_speed(pair, kept.comparison_file(build.model))
     verdict = judge(
         build.update,
         evaluation=candidate.evaluation,
