@@ -29,6 +29,11 @@ def hours_to_see(settings: dict[str, Any], requests_per_s: float, share: float) 
     return needed / (requests_per_s * share) / HOUR_S
 
 
+def _percent(share: float) -> str:
+    """A share as percent; small ones are no zero."""
+    return f"{100 * share:.3g}%"
+
+
 def pilot(
     tried: Replica, settings: dict[str, Any], load: dict[str, Any], following: str
 ) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def pilot(
         seen = hours_to_see(settings, rate, other)
         requests = round(seen * HOUR_S * rate * other)
         busy = peak * other / able if able else None
-        rows.append([f"{other:.0%}", rate * other, requests, seen, busy])
+        rows.append([_percent(other), rate * other, requests, seen, busy])
     how = (
         "A shadow gets a copy of its share, which what serves now answers too."
         if settings["mode"] == "shadow"
@@ -93,7 +98,7 @@ def pilot(
         Table(title="One replica", columns=["", "as it was tried"], rows=rows_of(tried)),
     ]
     question = (
-        f"Can {settings['replicas']} of {tried.variant} take {share:.0%} of the requests, and would a "
+        f"Can {settings['replicas']} of {tried.variant} take {_percent(share)} of the requests, and would a "
         "regression be seen in time?"
     )
     return answer("pilot", question, criteria, tables, following)

@@ -1,6 +1,6 @@
 """MLflow's registry: which engine of a model is served (`champion`) and which would be next.
 
-One registered model for each model and target. A version is an engine by its manifest's digest;
+One registered model for each `model` of an experiment. A version is an engine by its manifest's digest;
 weights stay out of MLflow. Aliases take the place of stages. The registry is the tracking store's
 own, or the one that `MLFLOW_REGISTRY_URI` names, as everywhere in MLflow.
 """

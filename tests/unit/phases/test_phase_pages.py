@@ -168,6 +168,13 @@ def test_a_pilot_waits_as_long_as_its_share_needs():
     assert pilot(replica(slow, "pilot"), settings, load, "next")["go_on"] is None
 
 
+def test_a_small_share_is_not_written_as_none():
+    settings = copy.deepcopy(PHASES["pilot"]) | {"share": 0.005}
+    page = pilot(replica(package(), "pilot"), settings, PHASES["production"], "next")
+    assert "take 0.5% of the requests" in page["question"]
+    assert [row[0] for row in page["tables"][0]["rows"]][:2] == ["0.5%", "1%"]
+
+
 def test_a_fleet_is_filled_to_its_limit_at_the_peak_and_never_beyond():
     settings = PHASES["production"]
     found = fleet(2.0, 1.3, settings)
