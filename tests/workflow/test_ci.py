@@ -90,6 +90,36 @@ def test_what_is_no_definition_is_one_line(file: str, words: tuple[str, ...], me
     assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
 
 
+def test_a_branch_that_moved_on_during_the_build_still_gets_its_commit(tmp_path: Path) -> None:
+    """A runner's clone is shallow, and builds for hours."""
+
+    def git(*words: str, cwd: Path) -> str:
+        command = ["git", *IDENTITY, *words]
+        return subprocess.run(
+            command, cwd=cwd, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    seed, bare, runner = (tmp_path / name for name in ("seed", "bare", "runner"))
+    for name in (".ci/commit", "conf/config.yaml"):
+        (seed / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, seed / name)
+    (seed / "dvc.lock").write_text("old\n")
+    git("init", "-q", "-b", "main", cwd=seed)
+    git("add", "-A", cwd=seed)
+    git("commit", "-qm", "a build", cwd=seed)
+    git("clone", "-q", "--bare", str(seed), str(bare), cwd=tmp_path)
+    git("clone", "-q", "--depth", "1", f"file://{bare}", str(runner), cwd=tmp_path)
+    (seed / "README.md").write_text("meanwhile\n")
+    git("add", "-A", cwd=seed)
+    git("commit", "-qm", "meanwhile", cwd=seed)
+    git("push", "-q", str(bare), "main", cwd=seed)
+    (runner / "dvc.lock").write_text("new\n")
+    done = subprocess.run([runner / ".ci/commit", "main"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert git("show", "main:dvc.lock", cwd=bare) == "new"
+    assert git("show", "main:README.md", cwd=bare) == "meanwhile"
+
+
 class Forge:
     """A bare repository, a DVC remote, and a `gh` that notes what it is told."""
 
