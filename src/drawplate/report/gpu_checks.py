@@ -34,9 +34,7 @@ def _row(name: str, record: Any) -> dict[str, Any]:
         # One kind of work that failed hides none of the others.
         results = {k: None if "failed" in v else v for k, v in record["results"].items()}
         decoder = results["decoder"]
-        decode = decoder and {
-            b: decoder[b]["decode_tokens_per_s"] for b in ("batch_1", "batch_8")
-        }
+        decode = decoder and {b: decoder[b]["decode_tokens_per_s"] for b in ("batch_1", "batch_8")}
         return {
             "file": name,
             **{k: record[k] for k in ("measured_on", "command", "failed")},
