@@ -65,6 +65,8 @@ def refuse_contradictions(plan: Plan, sizes: Architecture | None, origin: str, r
             asked = known.get(_model_of(teacher)) if teacher else None
             try:
                 check(node.stage, node.config, model[0], asked[0] if asked else None)
+                if node.stage == "benchmark":
+                    _check_room(node.config, node.parents["engine"].config["options"])
                 if data := node.parents.get("data"):
                     _check_text(node.stage, node.config, data.config)
             except DrawplateError as error:
@@ -278,6 +280,28 @@ def _check_benchmark(config: dict[str, Any], sizes: Architecture) -> None:
             f"benchmark.new_tokens {config['new_tokens']} make {needed}, the model takes {longest}",
             "lower one of them",
         )
+
+
+def _check_room(config: dict[str, Any], options: dict[str, Any]) -> None:
+    """What an engine was made for, where its options say so: rows of a batch, tokens of a row."""
+    rows = options.get("max_batch")
+    if rows is not None and config["batch"] > rows:
+        raise DrawplateError(
+            f"benchmark.batch is {config['batch']}, the engine takes {rows} rows",
+            f"write benchmark.batch={rows} or less, or raise max_batch in the engine's options",
+        )
+    name = next((name for name in ("max_tokens", "max_model_len") if name in options), None)
+    runs = {
+        "benchmark.prompt_tokens and a token": config["prompt_tokens"] + 1,
+        "benchmark.decode_prompt_tokens and benchmark.new_tokens": config["decode_prompt_tokens"]
+        + config["new_tokens"],
+    }
+    for words, needed in runs.items():
+        if name is not None and needed > options[name]:
+            raise DrawplateError(
+                f"{words} make {needed}, the engine takes {options[name]}",
+                f"lower that, or raise {name} in the engine's options",
+            )
 
 
 def _check_sweep(config: dict[str, Any], longest: int | None) -> None:

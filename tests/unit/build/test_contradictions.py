@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from tests.tiny import write_model
 
-from drawplate.build.contradictions import check, problem, refuse_contradictions
+from drawplate.build.contradictions import (
+    _check_room,
+    check,
+    problem,
+    refuse_contradictions,
+)
 from drawplate.build.estimate import GUESS, known_sizes
 from drawplate.build.shapes import architecture_of, guessed
 from drawplate.build.workflow import make_plan
@@ -150,6 +155,25 @@ def test_vllm_has_no_attention_for_every_size_of_heads(tmp_path):
     said = "compile base/vllm-cpu: engine vllm has no attention for heads of 48.*: it has 32, 64"
     with pytest.raises(DrawplateError, match=pattern(said)):
         door("base.architecture.head_dim=48 variants=[float/vllm]", tmp_path, "servers")
+
+
+def test_an_engine_is_not_timed_on_more_tokens_than_it_was_made_for(tmp_path):
+    room = "variants=[float/vllm] engines.vllm.options.max_model_len"
+    door(f"{room}=513", tmp_path, "servers")
+    said = "benchmark float-vllm-cpu: benchmark.prompt_tokens and a token make 513, .* takes 512"
+    with pytest.raises(DrawplateError, match=pattern(said)):
+        door(f"{room}=512", tmp_path, "servers")
+    said = "benchmark.decode_prompt_tokens and benchmark.new_tokens make 600, the engine takes 599"
+    with pytest.raises(DrawplateError, match=pattern(said)):
+        door(f"{room}=599 benchmark.decode_prompt_tokens=552", tmp_path, "servers")
+
+
+def test_an_engine_is_not_timed_on_more_rows_than_it_was_made_for():
+    timed = {"batch": 16, "prompt_tokens": 512, "decode_prompt_tokens": 128, "new_tokens": 48}
+    with pytest.raises(DrawplateError, match=r"benchmark\.batch is 16, the engine takes 8 rows"):
+        _check_room(timed, {"max_batch": 8, "max_tokens": 2048})
+    _check_room(timed, {"max_batch": 16, "max_tokens": 2048})
+    _check_room(timed, {})
 
 
 @pytest.mark.parametrize("overrides", ENCODER)
