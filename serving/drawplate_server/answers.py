@@ -20,12 +20,14 @@ class Answer:
         chat: Whether it is a turn of a conversation.
         prompt_tokens: Of the prompt.
         text: For the names of tokens.
+        scored: Whether log-probabilities are asked for.
     """
 
     model: str
     chat: bool
     prompt_tokens: int
     text: Text
+    scored: bool
 
     def __post_init__(self) -> None:
         self.id = f"{'chatcmpl' if self.chat else 'cmpl'}-{uuid.uuid4().hex}"
@@ -36,7 +38,7 @@ class Answer:
         shown = "".join(piece.text for piece in pieces)
         scores = [score for piece in pieces for score in piece.scores]
         choice: dict[str, Any] = {"index": 0, "finish_reason": pieces[-1].finish}
-        choice |= {"logprobs": self._logprobs(scores) if scores else None}
+        choice |= {"logprobs": self._logprobs(scores) if self.scored else None}
         if self.chat:
             choice["message"] = {"role": "assistant", "content": shown, "refusal": None}
         else:

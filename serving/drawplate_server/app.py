@@ -78,7 +78,9 @@ def make_app(
         param: str,
     ) -> Response:
         job = _job(asked, prompt, limits, top, param, settings, text)
-        answer = Answer(asked.model, isinstance(asked, api.ChatRequest), len(prompt), text)
+        answer = Answer(
+            asked.model, isinstance(asked, api.ChatRequest), len(prompt), text, top is not None
+        )
         pieces = workers.answer(job)
         first = await anext(pieces)  # what is refused is refused before an answer begins
         if not asked.stream:
