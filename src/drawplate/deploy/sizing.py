@@ -198,7 +198,7 @@ def size(measured: Measured, settings: Mapping[str, Any]) -> Sizing:
             f"x {settings['headroom']['start']:g}, and no less than {SHORTEST_START_S} s, until a start has failed",
             "grace": f"drain_delay_s {settings['drain_delay_s']:g} + body_timeout_s "
             f"{settings['body_timeout_s']:g} + timeout_s {measured.timeout_s:g} + 1; "
-            f"{_longest(measured)}",
+            f"the longest answers of the sweep took {measured.level['latency_ms']['p99'] / 1000:.1f} s (p99)",
             "scale-cpu": f"{why_used} at the sustained load, x target_utilization {share:g}",
             "scale-requests": f"{at_once} at once sustained x target_utilization {share:g}",
             "scale-up-period": f"a replica is ready after {measured.ready_s:g} s",
@@ -227,17 +227,6 @@ def _processors(measured: Measured, used: float | None) -> tuple[float, str]:
         return measured.threads, f"all {measured.threads} processors taken for busy (not measured)"
     within = min(used, measured.threads)
     return within, f"{within:g} of {measured.threads} processors busy"
-
-
-def _longest(measured: Measured) -> str:
-    """The longest answers of the sweep in words."""
-    first, token = measured.level["first_token_ms"], measured.level["token_ms"]
-    whole = None if measured.new_tokens else measured.level["latency_ms"]
-    if whole:
-        seconds = whole["p99"] / 1000
-    else:
-        seconds = (first["p99"] + (measured.new_tokens - 1) * token["p99"]) / 1000
-    return f"the longest answers of the sweep took about {seconds:.1f} s (p99)"
 
 
 def _replicas(settings: Mapping[str, Any], rate: float) -> tuple[int, int, str]:

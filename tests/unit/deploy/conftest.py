@@ -22,6 +22,7 @@ def level(concurrency: int, *, within: bool, cpus: float | None = 1.9) -> dict:
         "requests_per_s": 1.28,
         "first_token_ms": {"p50": 124.0, "p95": 348.0, "p99": 400.0},
         "token_ms": {"p50": 10.0, "p95": 12.0, "p99": 20.0},
+        "latency_ms": {"p50": 770.0, "p95": 1200.0, "p99": 1740.0},
         "within": within,
         "cpus": cpus,
     }
