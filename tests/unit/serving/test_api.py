@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import openai
 import pytest
-from tests.unit.serving.conftest import launch, post, running
+from tests.unit.serving.conftest import SERVING, launch, post, running
 
 from drawplate import engines
 from drawplate.engines.tokenizer import load_tokenizer
@@ -246,10 +246,11 @@ def test_it_ends_when_told_and_finishes_what_it_began(engine):
 
 def test_a_fuzzer_finds_no_wrong_status(engine, tmp_path):
     """Requests that the description allows and does not; a prompt's length in tokens it cannot say."""
-    with running(engine, max_prompt_tokens=64, max_new_tokens=8, max_body_bytes=10**7) as address:
-        command = [str(Path(sys.executable).with_name("schemathesis")), "run", "--no-color"]
+    with running(engine, max_prompt_tokens=64, max_new_tokens=8) as address:
+        command = [str(Path(sys.executable).with_name("schemathesis"))]
+        command += ["--config-file", str(SERVING / "schemathesis.toml"), "run", "--no-color"]
         command += ["--max-examples", "60", "--seed", "1", "--phases", "coverage,fuzzing"]
-        command += ["--exclude-checks", "positive_data_acceptance", f"{address}/openapi.json"]
+        command += [f"{address}/openapi.json"]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-3000:]
         assert urllib.request.urlopen(f"{address}/ready").status == 200
