@@ -37,7 +37,9 @@ class Text:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         config = _json(folder / "tokenizer_config.json")
-        self.defaults = _json(folder / "generation_config.json")
+        written = _json(folder / "generation_config.json")
+        # transformers writes null for a setting that somebody took back.
+        self.defaults = {name: value for name, value in written.items() if value is not None}
         self._names = {k: _word(config[k]) for k in ("bos_token", "eos_token") if config.get(k)}
         declared = self.defaults.get("eos_token_id")
         listed = declared if isinstance(declared, list) else [declared]
