@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from drawplate.deploy.project import read_project
 from drawplate.deploy.proxy import Proxy
 from drawplate.errors import DrawplateError
 from drawplate.package import tools
+from drawplate.package.request import DIRECT
 from drawplate.progress import say
 
 PLACES = ("blue", "green")
@@ -285,7 +285,7 @@ def _compose_program() -> list[str]:
 
 def _ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/ready", timeout=1) as response:
+        with DIRECT.open(f"{address}/ready", timeout=1) as response:
             json.load(response)
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from drawplate.errors import DrawplateError
 from drawplate.package import tools, vectors
 from drawplate.package.fullest import ask_fullest
 from drawplate.package.load import sustained, sweep
-from drawplate.package.request import post
+from drawplate.package.request import DIRECT, post
 from drawplate.package.trace import read_trace
 from drawplate.progress import say
 
@@ -248,7 +247,7 @@ def _wait(address: str, container: str) -> None:
     while True:
         with (
             contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(f"{address}/ready", timeout=2),
+            DIRECT.open(f"{address}/ready", timeout=2),
         ):
             return
         if not tools.running(container):
