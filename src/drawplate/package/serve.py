@@ -16,6 +16,7 @@ from drawplate.engines.task import ENCODER
 from drawplate.engines.tokenizer import load_tokenizer, prompt_ids, stop_ids
 from drawplate.errors import DrawplateError
 from drawplate.package import tools, vectors
+from drawplate.package.ending import ended_in_order
 from drawplate.package.fullest import ask_fullest
 from drawplate.package.load import sustained, sweep
 from drawplate.package.request import DIRECT, post
@@ -95,7 +96,7 @@ def served(
     Raises:
         DrawplateError: If it does not become ready; with what it said.
     """
-    with contextlib.ExitStack() as after:
+    with ended_in_order(), contextlib.ExitStack() as after:
         before = tools.identities()
         image = tools.load(layout, tag)
         if image.removeprefix("sha256:") not in before:  # else it is somebody's, and stays
