@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from tokenizers.decoders import DecodeStream
 
 from drawplate_server.errors import ApiError, StartError
 
+PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+HIDDEN = sorted({*range(256)} - {*PRINTABLE})
+BYTES = {chr(b): b for b in PRINTABLE} | {chr(256 + n): b for n, b in enumerate(HIDDEN)}
+"""The letters for which byte-level vocabularies take bytes, from GPT-2 on."""
+BYTE = re.compile("<0x([0-9A-F]{2})>")
+"""A byte in vocabularies of whole characters that fall back to bytes."""
 BREAK = "\ufdd0"
 """Stands between the letters of a control token that a message names; Unicode keeps it for such inner use."""
 
@@ -117,6 +124,16 @@ class Text:
         """A token by itself, as log-probabilities name it."""
         text: str = self.tokenizer.decode([token_id], skip_special_tokens=False)
         return text
+
+    def token_bytes(self, token_id: int) -> list[int] | None:
+        """UTF-8 of a token, of which a character may have several; None if its bytes are not known."""
+        name = self.token(token_id)
+        if "\ufffd" not in name:
+            return list(name.encode())
+        stored: str = self.tokenizer.id_to_token(token_id)
+        if byte := BYTE.fullmatch(stored):
+            return [int(byte[1], 16)]
+        return [BYTES[letter] for letter in stored] if {*stored} <= BYTES.keys() else None
 
 
 class Decoder:
