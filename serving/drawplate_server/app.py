@@ -64,7 +64,9 @@ def make_app(
         """What follows a text."""
         asked = await read_body(request, api.CompletionRequest, settings)
         check_model(asked.model, settings)
-        prompt = asked.prompt if isinstance(asked.prompt, list) else text.plain(asked.prompt)
+        prompt = asked.prompt
+        if isinstance(prompt, str):
+            prompt = await asyncio.to_thread(text.plain, prompt)
         if prompt and max(prompt) >= vocabulary:
             raise ApiError(400, f"token ids end at {vocabulary - 1}", "invalid", "prompt")
         return await respond(request, asked, prompt, asked.limits(), asked.logprobs, "prompt")

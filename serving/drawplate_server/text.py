@@ -65,8 +65,7 @@ class Text:
 
     def plain(self, prompt: str) -> list[int]:
         """Token ids of a prompt, with what the tokenizer itself puts around it."""
-        ids: list[int] = self.tokenizer.encode(prompt).ids
-        return ids
+        return self.plain_all([prompt])[0]
 
     def plain_all(self, texts: list[str]) -> list[list[int]]:
         """Token ids of many texts, each as `plain` has it; other threads go on meanwhile."""

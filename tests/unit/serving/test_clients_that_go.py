@@ -1,4 +1,4 @@
-"""Clients that go before they are answered, over an engine that answers when the test lets it."""
+"""Clients beside one another, and those that go, over an engine that answers when the test lets it."""
 
 import asyncio
 import json
@@ -90,5 +90,26 @@ def test_who_goes_while_waiting_gives_the_place_in_the_queue_back(engine, stream
             backend.go.set()
         assert (await busy.status(), await third.status()) == (200, 200)
         assert backend.begun == 2
+
+    asyncio.run(play())
+
+
+def test_a_long_prompt_keeps_nobody_else_waiting_while_it_is_cut_into_tokens(engine, monkeypatch):
+    held = threading.Event()
+
+    def plain(text: Text, prompt: str) -> list[int]:
+        assert held.wait(5)
+        return [5] * 10**6
+
+    async def play() -> None:
+        monkeypatch.setattr(Text, "plain", plain)
+        text = Text(engine)
+        app = make_app(Settings(model=engine), Held(384), text, None, "0", Leaving(0))
+        long = Client(app, "/v1/completions", {"model": "model", "prompt": "the river"})
+        await asyncio.sleep(0.1)
+        assert await Client(app, "/health").status() == 200
+        assert not long.task.done()
+        held.set()
+        assert await long.status() == 400
 
     asyncio.run(play())
