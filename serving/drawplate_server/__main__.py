@@ -9,6 +9,7 @@ import uvicorn
 from drawplate_server.errors import StartError
 from drawplate_server.integrity import check_model
 from drawplate_server.leaving import Leaving, Server, longest_s
+from drawplate_server.listening import bind
 from drawplate_server.served import open_served
 from drawplate_server.settings import read_settings
 
@@ -23,6 +24,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = read_settings()
+        sockets = bind(settings.host, settings.port)
         public_key = Path(settings.public_key_file) if settings.public_key_file else None
         digest = check_model(settings.model, public_key)
         key = _key(settings.api_key_file)
@@ -32,13 +34,11 @@ def main() -> None:
     leaving = Leaving(settings.drain_delay_s)
     config = uvicorn.Config(
         make(key, digest, leaving),
-        host=settings.host,
-        port=settings.port,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=longest_s(settings),
     )
-    Server(config, leaving).run()
+    Server(config, leaving).run(sockets)
 
 
 def _key(file: str) -> str | None:

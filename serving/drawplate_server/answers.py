@@ -97,5 +97,5 @@ class Answer:
         }
 
     def _named(self, token_id: int, logprob: float) -> dict[str, Any]:
-        name = self.text.token(token_id)
-        return {"token": name, "logprob": logprob, "bytes": list(name.encode())}
+        name, spelled = self.text.token(token_id), self.text.token_bytes(token_id)
+        return {"token": name, "logprob": logprob, "bytes": spelled}

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from drawplate_server import api
 from drawplate_server.answers import Answer
 from drawplate_server.backends import Backend
-from drawplate_server.common import add_door, check_model, common_app, read_body
-from drawplate_server.errors import ApiError
+from drawplate_server.common import add_door, check_model, common_app, read_body, unless_gone
+from drawplate_server.errors import ApiError, internal_error
 from drawplate_server.generation import Job, Piece
 from drawplate_server.leaving import Leaving
 from drawplate_server.metrics import Metrics
@@ -64,7 +64,9 @@ def make_app(
         """What follows a text."""
         asked = await read_body(request, api.CompletionRequest, settings)
         check_model(asked.model, settings)
-        prompt = asked.prompt if isinstance(asked.prompt, list) else text.plain(asked.prompt)
+        prompt = asked.prompt
+        if isinstance(prompt, str):
+            prompt = await asyncio.to_thread(text.plain, prompt)
         if prompt and max(prompt) >= vocabulary:
             raise ApiError(400, f"token ids end at {vocabulary - 1}", "invalid", "prompt")
         return await respond(request, asked, prompt, asked.limits(), asked.logprobs, "prompt")
@@ -82,14 +84,10 @@ def make_app(
             asked.model, isinstance(asked, api.ChatRequest), len(prompt), text, top is not None
         )
         pieces = workers.answer(job)
-        first = await anext(pieces)  # what is refused is refused before an answer begins
         if not asked.stream:
-            collected = [first]
-            async for piece in pieces:
-                collected.append(piece)
-                if await request.is_disconnected():
-                    return Response(status_code=499)  # nobody reads it; the slot is free
-            return JSONResponse(answer.whole(collected))
+            return JSONResponse(answer.whole(await unless_gone(request, _all(pieces))))
+        # What is refused is refused before an answer begins.
+        first = await unless_gone(request, anext(pieces))
         events = _events(answer, first, pieces, asked.stream_options)
         return StreamingResponse(events, media_type="text/event-stream")
 
@@ -142,6 +140,10 @@ def _job(
     )
 
 
+async def _all(pieces: AsyncIterator[Piece]) -> list[Piece]:
+    return [piece async for piece in pieces]
+
+
 async def _events(
     answer: Answer,
     first: Piece,
@@ -158,6 +160,9 @@ async def _events(
             yield _event(answer.last_chunk(piece.tokens))
     except ApiError as error:
         yield _event(error.body)
+    except Exception:
+        yield _event(internal_error().body)
+        raise  # for the log
     yield "data: [DONE]\n\n"
 
 

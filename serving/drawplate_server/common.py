@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -9,6 +10,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from drawplate_server.api import refusal
@@ -20,6 +22,7 @@ from drawplate_server.schema import documented
 from drawplate_server.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
+Found = TypeVar("Found")
 
 
 def common_app(
@@ -61,10 +64,6 @@ def common_app(
         return _refused(
             ApiError(error.status_code, message, code, headers=dict(error.headers or {}))
         )
-
-    @app.exception_handler(Exception)
-    async def fail(request: Request, error: Exception) -> Response:
-        return _refused(ApiError(500, "the server failed; see its log", "internal_error"))
 
     @app.head("/health", responses=documented("Health"))
     @app.get("/health", responses=documented("Health"))
@@ -134,11 +133,31 @@ async def read_body(request: Request, kind: type[Body], settings: Settings) -> B
                     raise ApiError(413, said, "body_too_large")
     except TimeoutError:
         raise ApiError(408, "the body did not arrive in time", "timeout") from None
+    except ClientDisconnect:
+        raise _gone() from None
     try:
         return kind.model_validate_json(bytes(body))
     except ValidationError as error:
         said, param = refusal(error)
         raise ApiError(400, said, "invalid", param) from None
+
+
+async def unless_gone(request: Request, work: Awaitable[Found]) -> Found:
+    """What a request whose body was read is waiting for; its work is cancelled once the client has gone.
+
+    Raises:
+        ApiError: If the client has gone; nobody reads it.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(request.receive())  # behind the body comes nothing else
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise _gone()
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 def check_model(name: str, settings: Settings) -> None:
@@ -149,6 +168,10 @@ def check_model(name: str, settings: Settings) -> None:
     """
     if name != settings.model_name:
         raise ApiError(404, f"the model served here is {settings.model_name}", "model_not_found")
+
+
+def _gone() -> ApiError:
+    return ApiError(499, "the client has gone", "client_gone")
 
 
 def _refused(error: ApiError) -> JSONResponse:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from drawplate_server.errors import ApiError
+from drawplate_server.errors import ApiError, internal_error
 from drawplate_server.leaving import Leaving
 from drawplate_server.metrics import Metrics
 
@@ -33,10 +33,12 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
+        path, begun = scope["path"], False
 
         async def counted(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 route = path if path in self._routes else "other"
                 self._metrics.requests.labels(route, str(message["status"])).inc()
                 if self._leaving.begun:  # else a client may reuse what is about to be closed
@@ -46,8 +48,14 @@ class Door:
         if self._key is not None and path not in OPEN_ROUTES and not _carries(scope, self._key):
             error = ApiError(401, "the API key is missing or wrong", "invalid_api_key")
             await JSONResponse(error.body, error.status)(scope, receive, counted)
-        else:
+            return
+        try:
             await self._app(scope, receive, counted)
+        except Exception:  # answered here, so that it is counted, and raised for the log
+            if not begun:
+                error = internal_error()
+                await JSONResponse(error.body, error.status)(scope, receive, counted)
+            raise
 
 
 def _carries(scope: Scope, key: str) -> bool:

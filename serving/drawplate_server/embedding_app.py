@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
 
 from drawplate_server.api import EmbeddingRequest
-from drawplate_server.common import add_door, check_model, common_app, read_body
+from drawplate_server.common import add_door, check_model, common_app, read_body, unless_gone
 from drawplate_server.embedding import embed
 from drawplate_server.encoders import Encoder
 from drawplate_server.errors import ApiError
@@ -63,15 +63,13 @@ def make_embedding_app(
             said = f"the vectors have {dimensions} dimensions; the model is not made to be cut"
             raise ApiError(400, said, "invalid", "dimensions")
         token_ids = await _token_ids(asked, text, settings, vocabulary)
-        vectors = await read(request, token_ids)
-        if vectors is None:
-            return Response(status_code=499)  # nobody reads it; the slot is free
+        vectors = await unless_gone(request, read(token_ids))
         body = await asyncio.to_thread(_written, asked, vectors, sum(map(len, token_ids)))
         metrics.embedded.observe(time.monotonic() - started)
         return Response(body, media_type="application/json")
 
-    async def read(request: Request, token_ids: list[list[int]]) -> Vectors | None:
-        """Vectors of all texts; None if the client has gone."""
+    async def read(token_ids: list[list[int]]) -> Vectors:
+        """Vectors of all texts."""
         cancelled = threading.Event()
 
         def work() -> Iterator[tuple[list[int], Vectors]]:
@@ -82,8 +80,6 @@ def make_embedding_app(
         try:
             async for places, found in slots.run(work):
                 vectors[places] = found
-                if await request.is_disconnected():
-                    return None
         finally:
             # Nothing is awaited here: whoever went away may have cancelled that as well.
             cancelled.set()

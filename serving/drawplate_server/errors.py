@@ -28,5 +28,10 @@ class ApiError(Exception):
         }
 
 
+def internal_error() -> ApiError:
+    """What a client is told of a failure that was not foreseen; the log has the rest."""
+    return ApiError(500, "the server failed; see its log", "internal_error")
+
+
 class StartError(Exception):
     """Why the server does not start, in one line."""

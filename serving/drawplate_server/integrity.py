@@ -30,7 +30,9 @@ def check_model(folder: Path, public_key: Path | None) -> str:
         StartError: Naming the file that is not what it should be.
     """
     manifest = _manifest(folder)
-    found = {str(p.relative_to(folder)): _sha256(p) for p in folder.rglob("*") if p.is_file()}
+    inside = [path for path in folder.rglob("*") if not path.is_dir()]
+    # What is no file, a pipe for example, has no digest, but would be read all the same.
+    found = {str(p.relative_to(folder)): _sha256(p) if p.is_file() else "" for p in inside}
     listed = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
     _compare(folder, found, {**listed, MANIFEST: found[MANIFEST]})
     if public_key is not None:
@@ -77,8 +79,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         _ = found["digest"], [(entry["path"], entry["sha256"]) for entry in found["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise StartError(f"{folder / MANIFEST} is missing or no manifest") from None
+    except OSError as error:
+        raise _unreadable(folder / MANIFEST, error) from None
     return found
 
 
@@ -95,7 +99,15 @@ def _compare(folder: Path, found: dict[str, str], expected: dict[str, str]) -> N
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise _unreadable(path, error) from None
     return digest.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> StartError:
+    """A folder that is mounted has its own owner, and the server is user 10001."""
+    return StartError(f"{path} cannot be read ({error.strerror})")

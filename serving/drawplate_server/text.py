@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from tokenizers.decoders import DecodeStream
 
 from drawplate_server.errors import ApiError, StartError
 
+PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+HIDDEN = sorted({*range(256)} - {*PRINTABLE})
+BYTES = {chr(b): b for b in PRINTABLE} | {chr(256 + n): b for n, b in enumerate(HIDDEN)}
+"""The letters for which byte-level vocabularies take bytes, from GPT-2 on."""
+BYTE = re.compile("<0x([0-9A-F]{2})>")
+"""A byte in vocabularies of whole characters that fall back to bytes."""
 BREAK = "\ufdd0"
 """Stands between the letters of a control token that a message names; Unicode keeps it for such inner use."""
 
@@ -37,7 +44,9 @@ class Text:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         config = _json(folder / "tokenizer_config.json")
-        self.defaults = _json(folder / "generation_config.json")
+        written = _json(folder / "generation_config.json")
+        # transformers writes null for a setting that somebody took back.
+        self.defaults = {name: value for name, value in written.items() if value is not None}
         self._names = {k: _word(config[k]) for k in ("bos_token", "eos_token") if config.get(k)}
         declared = self.defaults.get("eos_token_id")
         listed = declared if isinstance(declared, list) else [declared]
@@ -56,8 +65,7 @@ class Text:
 
     def plain(self, prompt: str) -> list[int]:
         """Token ids of a prompt, with what the tokenizer itself puts around it."""
-        ids: list[int] = self.tokenizer.encode(prompt).ids
-        return ids
+        return self.plain_all([prompt])[0]
 
     def plain_all(self, texts: list[str]) -> list[list[int]]:
         """Token ids of many texts, each as `plain` has it; other threads go on meanwhile."""
@@ -115,6 +123,16 @@ class Text:
         """A token by itself, as log-probabilities name it."""
         text: str = self.tokenizer.decode([token_id], skip_special_tokens=False)
         return text
+
+    def token_bytes(self, token_id: int) -> list[int] | None:
+        """UTF-8 of a token, of which a character may have several; None if its bytes are not known."""
+        name = self.token(token_id)
+        if "\ufffd" not in name:
+            return list(name.encode())
+        stored: str = self.tokenizer.id_to_token(token_id)
+        if byte := BYTE.fullmatch(stored):
+            return [int(byte[1], 16)]
+        return [BYTES[letter] for letter in stored] if {*stored} <= BYTES.keys() else None
 
 
 class Decoder:

@@ -64,7 +64,7 @@ def versions(image, tmp_path_factory) -> tuple[Release, Release]:
     (folder / "Containerfile").write_text(f"FROM {loaded}\nLABEL io.drawplate.test=next\n")
     reference = f"localhost/drawplate-cluster-test:{TAG}"
     tools.call("podman", "build", "-q", "--format=oci", "-t", reference, str(folder), what="build")
-    tools.export(reference, folder / "layout")
+    tools.export(reference, folder / "layout", TAG)
     tools.forget(reference)
     tools.forget(loaded)
     first = release(image, image)

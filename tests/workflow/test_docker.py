@@ -79,7 +79,7 @@ def build(context, output):
     tools.import_base(context.parent / "base.tar", "localhost/test-base:1")
     tools.build_image(context, "localhost/test-base:1", {"a": "b"}, "localhost/test:built")
     output.mkdir()
-    tools.export("localhost/test:built", output)
+    tools.export("localhost/test:built", output, "built")
     tools.forget("localhost/test:built")
     tools.forget("localhost/test-base:1")
     return described(output)

@@ -7,8 +7,12 @@ from drawplate.bundle.launch import MODEL, filled, front_process
 
 INSIDE = "/model"
 PROBES = {
-    "python3": ["python3", "-c", "import urllib.request as u; u.urlopen('{url}', timeout=5)"],
-    "curl": ["curl", "--fail", "--silent", "--max-time", "5", "{url}"],
+    "python3": [
+        "python3",
+        "-c",
+        "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('{url}', timeout=5)",
+    ],
+    "curl": ["curl", "--noproxy", "*", "--fail", "--silent", "--max-time", "5", "{url}"],
 }
 SMALL = {"cpus": 1, "mem_limit": "1024m", "pids_limit": 256}
 """Limits of a process that holds no model."""

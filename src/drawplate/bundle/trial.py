@@ -20,6 +20,8 @@ from drawplate.bundle.launch import SCRIPT, front_process, port_variable
 from drawplate.engines.open import open_artifact
 from drawplate.engines.tokenizer import prompt_ids, stop_ids
 from drawplate.errors import DrawplateError
+from drawplate.package.ending import ended_in_order
+from drawplate.package.request import DIRECT
 from drawplate.progress import say
 
 ANSWER_S, END_S = 120.0, 20.0
@@ -141,7 +143,7 @@ def started(
         "HOST": "127.0.0.1",
         "OMP_NUM_THREADS": str(threads),
     }
-    with tempfile.TemporaryDirectory(prefix="drawplate-bundle-") as scratch:
+    with ended_in_order(), tempfile.TemporaryDirectory(prefix="drawplate-bundle-") as scratch:
         for name, value in server["variables"].items():
             if value == SCRATCH:
                 environment[name] = scratch
@@ -244,5 +246,5 @@ def free_port() -> int:
 def _call(url: str, body: dict[str, Any] | None, seconds: float) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=seconds) as response:
+    with DIRECT.open(request, timeout=seconds) as response:
         return json.load(response)

@@ -97,7 +97,11 @@ class Proxy:
             raise DrawplateError(
                 f"haproxy did not start: {said[0]}", "see whether the port is free"
             )
-        self.wait_up(active)
+        try:
+            self.wait_up(active)
+        except BaseException:  # nobody else knows of it yet
+            self.stop()
+            raise
 
     def running(self) -> bool:
         """Whether it answers."""

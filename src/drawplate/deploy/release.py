@@ -76,7 +76,8 @@ class Release:
         if settings["api_key_secret"]:
             values["API_KEY_FILE"] = f"{KEY_FOLDER}/{KEY_ENTRY}"
         return {
-            f"DRAWPLATE_{name}": f"{value:g}" if isinstance(value, int | float) else value
+            # No exponent where the server reads a whole number.
+            f"DRAWPLATE_{name}": f"{value:g}" if isinstance(value, float) else str(value)
             for name, value in values.items()
         }
 

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from drawplate.deploy.project import read_project
 from drawplate.deploy.proxy import Proxy
 from drawplate.errors import DrawplateError
 from drawplate.package import tools
+from drawplate.package.request import DIRECT
 from drawplate.progress import say
 
 PLACES = ("blue", "green")
@@ -130,11 +130,16 @@ class Rolling:
             DrawplateError: If the new version does not become ready; the old one then still answers.
         """
         state = self.read()
+        if not self._proxy.running():
+            raise DrawplateError(
+                f"the proxy of {self._folder} does not run any more", "use stop, then start"
+            )
         grace_s = read_project(Path(state.compose)).grace_s
         reference = load(image)
         old, new = state.active, state.other
         standing = state.places[new]
-        if not (standing and standing.running and standing.image == reference):
+        kept = standing and standing.running and standing.image == reference
+        if not (kept and _ready(f"http://127.0.0.1:{state.ports[new]}")):  # it may have ended since
             if standing is not None:
                 self._compose(state, new, "down")
             self._start_place(state, new, reference)
@@ -285,7 +290,7 @@ def _compose_program() -> list[str]:
 
 def _ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/ready", timeout=1) as response:
+        with DIRECT.open(f"{address}/ready", timeout=1) as response:
             json.load(response)
     except (urllib.error.URLError, OSError, ValueError):
         return False

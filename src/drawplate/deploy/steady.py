@@ -12,6 +12,7 @@ from typing import Any
 
 from drawplate.deploy.rolling import Rolling
 from drawplate.errors import DrawplateError
+from drawplate.package.request import DIRECT
 
 WATCH_S = 0.02
 ANSWER_S = 300
@@ -102,7 +103,7 @@ class Steady:
         request = urllib.request.Request(self._address + route, data, headers)
         begun, told, error = time.monotonic(), None, None
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
+            with DIRECT.open(request, timeout=ANSWER_S) as response:
                 told = json.load(response)
         except urllib.error.HTTPError as problem:
             error = f"status {problem.code}"

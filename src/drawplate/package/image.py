@@ -1,13 +1,16 @@
 """The image of an engine: built, written as an OCI layout, listed and signed."""
 
+import contextlib
 import hashlib
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
 from drawplate.artifacts.files import read_json
 from drawplate.package import tools
 from drawplate.package.context import make_context
+from drawplate.package.ending import ended_in_order
 from drawplate.package.sbom import parts_of, write_sbom
 from drawplate.package.signature import sign, write_public_key
 from drawplate.progress import say
@@ -48,15 +51,16 @@ def make_image(
         DrawplateError: If packages, base, program or key are not to be had.
     """
     key = Path(config["signing_key"]) if config["signing_key"] else None
-    reference = f"localhost/{name}:{TAG}"
-    with tempfile.TemporaryDirectory(prefix="drawplate-image-", dir=output.parent) as scratch:
-        context = Path(scratch)
+    with ended_in_order(), contextlib.ExitStack() as after:
+        scratch = tempfile.TemporaryDirectory(prefix="drawplate-image-", dir=output.parent)
+        context = Path(after.enter_context(scratch))
         say(f"packages of the server {server}")
         make_context(root, engine, server, context)
         if key:
             sign(context / "model" / "model", context / "model" / "model.sig", key)
         base_image = base.get("image") or f"localhost/drawplate-base:{base['archive_sha256'][:12]}"
         if "archive" in base:
+            after.callback(tools.forget, base_image)
             tools.import_base(Path(base["archive"]), base_image)
         say("building the image")
         labels = {
@@ -67,11 +71,11 @@ def make_image(
         for limit, value in config["limits"].items():
             labels[f"io.drawplate.limit.{limit}"] = str(value)
         _set_limits(context / "Containerfile", config["limits"])
+        # A name of its own: another build of this model may be at work beside this one.
+        reference = f"localhost/{name}:{uuid.uuid4().hex}"
+        after.callback(tools.forget, reference)
         tools.build_image(context, base_image, labels, reference)
-        tools.export(reference, output)
-        tools.forget(reference)
-        if "archive" in base:
-            tools.forget(base_image)
+        tools.export(reference, output, TAG)
         made = described(output)
         write_sbom(
             output / SBOM,

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,9 +16,10 @@ from drawplate.engines.task import ENCODER
 from drawplate.engines.tokenizer import load_tokenizer, prompt_ids, stop_ids
 from drawplate.errors import DrawplateError
 from drawplate.package import tools, vectors
+from drawplate.package.ending import ended_in_order
 from drawplate.package.fullest import ask_fullest
 from drawplate.package.load import sustained, sweep
-from drawplate.package.request import post
+from drawplate.package.request import DIRECT, post
 from drawplate.package.trace import read_trace
 from drawplate.progress import say
 
@@ -96,7 +96,7 @@ def served(
     Raises:
         DrawplateError: If it does not become ready; with what it said.
     """
-    with contextlib.ExitStack() as after:
+    with ended_in_order(), contextlib.ExitStack() as after:
         before = tools.identities()
         image = tools.load(layout, tag)
         if image.removeprefix("sha256:") not in before:  # else it is somebody's, and stays
@@ -248,7 +248,7 @@ def _wait(address: str, container: str) -> None:
     while True:
         with (
             contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(f"{address}/ready", timeout=2),
+            DIRECT.open(f"{address}/ready", timeout=2),
         ):
             return
         if not tools.running(container):

@@ -4,6 +4,7 @@ import dataclasses
 import resource
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 from drawplate.errors import DrawplateError
@@ -109,9 +110,8 @@ def import_base(archive: Path, reference: str) -> None:
     containerfile.unlink()
 
 
-def export(reference: str, folder: Path) -> None:
-    """Write an image as an OCI layout (`oci-layout`, `index.json`, `blobs/`)."""
-    tag = reference.rpartition(":")[2]
+def export(reference: str, folder: Path, tag: str) -> None:
+    """Write an image as an OCI layout (`oci-layout`, `index.json`, `blobs/`), under a tag."""
     if builder() == "docker":
         copied = (*docker.daemon("src"), f"docker-daemon:{reference}", f"oci:{folder}:{tag}")
         call("skopeo", "copy", "--quiet", *copied, what="writing the image")
@@ -169,7 +169,12 @@ def start(image: str, port: int, limits: Limits, environment: dict[str, str]) ->
     words += [f"--ulimit=nproc={_at_most(resource.RLIMIT_NPROC, 4096)}"]
     for name, value in environment.items():
         words += ["--env", f"{name}={value}"]
-    return call(*words, image, what="starting the container")
+    container = f"drawplate-{uuid.uuid4().hex}"
+    try:
+        return call(*words, "--name", container, image, what="starting the container")
+    except BaseException:  # one that was made and did not start, its port being taken, would stay
+        subprocess.run((runner(), "rm", "--force", container), capture_output=True, check=False)
+        raise
 
 
 def running(container: str) -> bool:

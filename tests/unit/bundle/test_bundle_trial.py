@@ -5,6 +5,8 @@ vLLM's and FastChat's own servers answer is tried in `tests/workflow/test_bundle
 """
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -129,3 +131,30 @@ def test_a_server_that_ends_is_told_with_what_it_said(tmp_path, model):
     with pytest.raises(DrawplateError, match="ended before it was ready: ValueError: what went wr"):
         tried(tmp_path, model, "dies")
     assert os.environ.get("A") is None
+
+
+STARTED = """
+import sys, time
+from pathlib import Path
+from drawplate.bundle.trial import started
+process = {"program": ["x"], "arguments": [], "port": 1, "model": True}
+trial = {"arguments": [], "variables": {}}
+server = {"processes": {"server": process}, "variables": {}, "trial": trial}
+with started(Path(sys.argv[1]), {"server": server}, Path(sys.executable), 1):
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_trial_that_is_told_to_end_ends_its_server(tmp_path):
+    script = tmp_path / "launch.sh"
+    script.write_text(f"#!/bin/sh\nsleep {NAP} &\nwait\n")
+    script.chmod(0o755)
+    command = [sys.executable, "-c", STARTED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        while not sleepers():
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert sleepers() == 0

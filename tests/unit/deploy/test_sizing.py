@@ -1,6 +1,7 @@
 """Sizes follow from the sweep by arithmetic that can be done by hand."""
 
 import pytest
+from drawplate_server.settings import read_settings
 
 from drawplate.deploy.sizing import replicas_for
 from drawplate.errors import DrawplateError
@@ -81,3 +82,10 @@ def test_a_slow_start_is_given_its_multiple(release, served):
     served["ready_s"] = 20.0
     sizing = release().sizing
     assert (sizing.startup_period_s, sizing.startup_failures) == (4, 15)
+
+
+def test_a_queue_of_a_million_is_written_as_the_server_reads_it(release, served):
+    served["sustained"]["requests_per_s"] = 300.0
+    made = release("deploy.max_wait_s=3600", "package.limits.timeout_s=7200")
+    limits = read_settings(made.environment())
+    assert (limits.max_queue, limits.timeout_s) == (1_080_000, 7200)

@@ -161,6 +161,20 @@ def _ask_and_go(address: str, stream: bool) -> None:
             time.sleep(0.1)
 
 
+def test_a_client_that_goes_within_its_body_is_no_failure_of_the_server(engine):
+    with running(engine, max_prompt_tokens=64) as address:
+        host, port = address.removeprefix("http://").split(":")
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n"
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+        for _ in range(50):
+            metrics = urllib.request.urlopen(f"{address}/metrics").read().decode()
+            if 'route="/v1/completions"' in metrics:
+                break
+            time.sleep(0.02)
+        assert 'drawplate_requests_total{route="/v1/completions",status="499"} 1.0' in metrics
+
+
 def test_a_full_queue_refuses_at_once_and_nobody_else_is_hurt(engine):
     with running(engine, slots=1, max_queue=1, max_prompt_tokens=64, max_new_tokens=400) as address:
         asked = {**PROMPT, "max_tokens": 400, "ignore_eos": True}
@@ -211,6 +225,7 @@ def test_a_key_is_asked_for_where_one_is_set(engine, tmp_path):
         ({"model_name": " "}, "DRAWPLATE_MODEL_NAME is empty; write a value, or leave it out"),
         ({"api_key_file": "/nowhere"}, "the API key cannot be read"),
         ({"max_prompt_tokens": 10**6}, "the model takes 512 tokens; lower"),
+        ({"host": "192.0.2.1"}, "port 8080 of 192.0.2.1 cannot be listened on (Cannot assign"),
     ],
 )
 def test_wrong_settings_are_one_line_before_anything_listens(engine, settings, said):
@@ -219,6 +234,24 @@ def test_wrong_settings_are_one_line_before_anything_listens(engine, settings, s
     assert process.returncode == 1
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_port_in_use_is_told_in_one_line(engine):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = launch(engine, port=taken.getsockname()[1])
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "cannot be listened on (Address already in use); set DRAWPLATE_HOST or" in error
+    assert error.count("\n") == 1
+
+
+def test_a_probe_asks_past_the_proxy_that_a_machine_names(server):
+    port = server.rpartition(":")[2]
+    named = {"http_proxy": "http://127.0.0.1:9", "DRAWPLATE_PORT": port, "PYTHONPATH": str(SERVING)}
+    command = [sys.executable, "-m", "drawplate_server.probe"]
+    subprocess.run(command, env=named, check=True)
 
 
 def test_it_ends_when_told_and_finishes_what_it_began(engine):

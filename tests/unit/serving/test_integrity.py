@@ -1,5 +1,6 @@
 """What the container checks before it serves, held against the library that signs."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_both_readers_refuse_what_was_changed_and_say_where(signed, harm, said):
         check_model(model, public)
     with pytest.raises(DrawplateError):
         verify(model, model.with_name("model.sig"), public)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "weights.bin"])
+def test_a_pipe_in_the_place_of_a_file_is_refused(signed, name):
+    model, public = signed
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    with pytest.raises(StartError, match=f"{name} (does not belong|is not what was built)"):
+        check_model(model, public)
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "manifest.json"])
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(signed, name):
+    model, public = signed
+    (model / name).unlink()
+    (model / name).symlink_to("/proc/self/mem")  # may be opened, even by root, and not be read
+    with pytest.raises(StartError, match=rf"{name} cannot be read \(Input/output error\)"):
+        check_model(model, public)
 
 
 def test_a_manifest_that_was_made_anew_does_not_hide_a_change(signed):
