@@ -83,6 +83,16 @@ def test_what_passed_counts_where_no_quality_can_be_drawn(build):
     assert "pareto.svg" not in markdown(facts) and picture(facts) is None
 
 
+def test_what_was_not_run_is_counted_beside_what_passed(build):
+    facts = collect(build)
+    facts["variants"][-1] |= {"status": "not_run", "reason": "no GPU"}
+    facts["variants"][-1]["gate"] |= {"passed": False}
+    passed = sum(variant["gate"]["passed"] for variant in facts["variants"])
+    said = f"{passed} of 4 variants passed the gate, 1 not run"
+    assert said in markdown(facts)
+    assert "0 failed, 1 not run" in html(facts)
+
+
 def test_the_picture_is_shown_where_nothing_passed(build):
     facts = collect(build)
     for variant in facts["variants"]:
