@@ -1,6 +1,7 @@
 """Composed data held against the shape, and its parts against each other, before any job starts."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from drawplate.config.bundles import check_bundles
 from drawplate.config.drafts import check_draft
 from drawplate.config.explain import explained
 from drawplate.config.holding import check_format
+from drawplate.config.images import PART
 from drawplate.config.pairs import all_pairs, check_targets
 from drawplate.config.schema import Configuration, Recipe
 from drawplate.config.search import Search
@@ -38,10 +40,24 @@ def check(plain: dict[str, Any], supported: Mapping[str, list[str]] | None = Non
     except ValidationError as error:
         raise explained(error, Configuration) from None
     build = Build(_with_proposed(checked))
+    _check_image_name(build)
     _check_pairs(build, supported or {})
     _check_parents(build)
     check_bundles(build)
     return build
+
+
+def _check_image_name(build: Build) -> None:
+    """Refuse a model that an image cannot be named after; folders take more.
+
+    Raises:
+        DrawplateError: If there is to be an image.
+    """
+    if build.package["build"] and not re.fullmatch(PART, build.model):
+        raise DrawplateError(
+            f"model is {build.model!r}, and an image cannot have that name",
+            "write one that ends with a letter or digit, with no more than two _ in a row",
+        )
 
 
 def proposals(

@@ -148,10 +148,10 @@ def play(
         begun = time.monotonic()
         rolling.rollback(keep=keep)
         rollback_s = time.monotonic() - begun
-        back = next(s.at for s in load.versions if s.at > begun and s.digest == old)
         time.sleep(SETTLE_S)
         last = load.versions[-1].digest
-    if last != old:
+        back = next((s.at for s in load.versions if s.at > begun and s.digest == old), None)
+    if last != old or back is None:
         raise DrawplateError("the old version is not back", "report this as a bug")
     return {
         **load.told(),

@@ -30,6 +30,13 @@ MEANT = (
 )
 
 
+@pytest.mark.parametrize("model", ["mine-", "a___b", "a_-b"])
+def test_a_model_that_no_image_can_be_named_after_is_refused_where_there_is_to_be_one(model):
+    with pytest.raises(DrawplateError, match=f"model is '{model}', and an image cannot have"):
+        load(ROOT / "conf", "smollm2", [f"model={model}", "package.build=true"])
+    assert load(ROOT / "conf", "smollm2", [f"model={model}"]).model == model
+
+
 def make_key(path: Path, curve: ec.EllipticCurve, password: bytes | None = None) -> None:
     form, pem = serialization.PrivateFormat.PKCS8, serialization.Encoding.PEM
     how: serialization.KeySerializationEncryption = serialization.NoEncryption()
