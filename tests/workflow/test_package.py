@@ -274,7 +274,7 @@ def test_a_registry_gives_back_what_the_manifests_name(packaged, tmp_path, monke
         served = tools.start(named, port := free_port(), tools.Limits(1024, 1), {})
         try:
             engine = read_manifest(packaged.path / image_of(packaged)["engine_path"])
-            assert asked(f"http://127.0.0.1:{port}/ready")["digest"] == f"sha256:{engine['built']}"
+            assert asked(f"http://127.0.0.1:{port}/ready")["digest"] == f"sha256:{engine['digest']}"
         finally:
             subprocess.run(["podman", "rm", "--force", served], check=True, capture_output=True)
             tools.forget(named)
